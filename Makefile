@@ -1,0 +1,51 @@
+# Each target says what it does: make help
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test lint format bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(VENV)/.runtime ## make .venv with what Deployer runs on
+
+run: $(VENV)/.runtime ## start Deployer: web and runner
+	@exec $(BIN)/python app.py serve
+
+demo: $(VENV)/.runtime ## show the whole job in this terminal, without GitHub
+	@exec $(BIN)/python app.py demo
+
+test: $(VENV)/.dev ## run all tests; installs the system packages that they need where it may
+	@sh tests/parts.sh
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## ruff, mypy and the order of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/unit/test_imports.py
+
+format: $(VENV)/.dev ## put the code into its form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## measure speed and size
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.runtime: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Deployer needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) -V`. Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet -r requirements-dev.txt
+	@touch $@

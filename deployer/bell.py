@@ -1,0 +1,100 @@
+"""The bell: how a process learns at once that another has committed something.
+
+After each commit the writer touches a file; whoever waits watches it with inotify. That is a broadcast, takes
+microseconds, and costs nothing at rest. The touch can be missed (another file system, a crash between commit and
+touch), so the watcher also asks a probe every 500 ms: the net.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+NET_INTERVAL_S = 0.5
+
+
+class Bell:
+    """Rings for, and waits for, changes of one data folder.
+
+    ``probe`` returns a number that differs after somebody else's commit; it is called from the watcher's thread only.
+    """
+
+    def __init__(self, path: Path, probe: Callable[[], int]) -> None:
+        self._path = path
+        self._probe = probe
+        self._condition = threading.Condition()
+        self._generation = 0
+        self._watcher_pid = 0
+        self._listeners: list[Callable[[], None]] = []
+
+    def ring(self) -> None:
+        """Tell every process that watches. Failing to is no error: the net catches it."""
+        with contextlib.suppress(OSError):
+            os.utime(self._path)
+
+    @property
+    def generation(self) -> int:
+        """A number that grows with each change seen. Read it, look at the data, then wait for a later one."""
+        self._ensure_watcher()
+        return self._generation
+
+    def wait(self, seen: int, timeout_s: float) -> int:
+        """Block until the generation is past ``seen`` or the time is over; return the present one."""
+        self._ensure_watcher()
+        with self._condition:
+            self._condition.wait_for(lambda: self._generation != seen, timeout_s)
+            return self._generation
+
+    def listen(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called from the watcher's thread at each change. It must not block."""
+        self._listeners.append(callback)
+        self._ensure_watcher()
+
+    def announce(self) -> None:
+        """Wake this process's waiters without a commit (at a shutdown)."""
+        with self._condition:
+            self._generation += 1
+            self._condition.notify_all()
+        for listener in self._listeners:
+            listener()
+
+    def _ensure_watcher(self) -> None:
+        # Threads do not survive a fork, so the process that waits starts its own.
+        if self._watcher_pid == os.getpid():
+            return
+        with self._condition:
+            if self._watcher_pid != os.getpid():
+                self._watcher_pid = os.getpid()
+                threading.Thread(target=self._watch, name="bell", daemon=True).start()
+
+    def _watch(self) -> None:
+        from inotify_simple import INotify, flags
+
+        self._path.touch(mode=0o600, exist_ok=True)
+        inotify = INotify()
+        inotify.add_watch(str(self._path), flags.ATTRIB | flags.MODIFY)
+        poller = select.poll()
+        poller.register(inotify.fileno(), select.POLLIN)
+        known = self._safe_probe(-1)
+        while True:
+            if poller.poll(NET_INTERVAL_S * 1000):
+                inotify.read(timeout=0)
+                # Our own commits ring too. The probe's number is taken as well, so that the net does not ring again.
+                known = self._safe_probe(known)
+                self.announce()
+            else:
+                seen = self._safe_probe(known)
+                if seen != known:
+                    known = seen
+                    self.announce()
+
+    def _safe_probe(self, fallback: int) -> int:
+        try:
+            return self._probe()
+        except Exception:
+            # A database that cannot be read now is noticed by whoever needs it; the watcher goes on.
+            return fallback

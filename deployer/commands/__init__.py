@@ -1,0 +1,1 @@
+"""Builders of commands: they compose scripts and environments and run nothing."""

@@ -1,0 +1,243 @@
+"""Every git call that Deployer composes.
+
+The scripts are constants. Whatever comes from outside (addresses, branches, commits, paths) reaches them as
+environment variables, always quoted and behind ``--`` or inside a full ref name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+PINNED_HOSTS = Path(__file__).with_name("known_hosts")
+"""Host keys of GitHub, GitLab and Bitbucket, as those publish them."""
+
+_SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^/-].*)\Z")
+_OWN_PULL = re.compile(r"\s*git\s+(?:pull|fetch)\b")
+_FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
+
+# "The forge's own words, then what to do": git's message is in the log above.
+FETCH = r"""
+if [ ! -d "$DEPLOYER_MIRROR/objects" ]; then git init --quiet --bare -- "$DEPLOYER_MIRROR"; fi
+# A fetch that was killed leaves locks behind; only one runs at a time, so any that is there is stale.
+find "$DEPLOYER_MIRROR" -name '*.lock' -type f -delete
+git --git-dir="$DEPLOYER_MIRROR" fetch --prune --no-tags --no-write-fetch-head -- "$DEPLOYER_URL" \
+  '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
+if ! git --git-dir="$DEPLOYER_MIRROR" show-ref --verify --quiet -- "refs/heads/$DEPLOY_BRANCH"; then
+  echo "The repository has no branch '$DEPLOY_BRANCH'. Choose another one in the project's settings." >&2
+  exit 1
+fi
+"""
+
+_MAKE_COPY = r"""
+if [ ! -e "$DEPLOYER_COPY/.git" ]; then
+  if [ -d "$DEPLOYER_COPY" ] && [ -n "$(ls -A -- "$DEPLOYER_COPY")" ]; then
+    echo "$DEPLOYER_COPY holds files but is not a git working copy." >&2
+    echo "Move them away, or choose another directory in the project's settings." >&2
+    exit 1
+  fi
+  mkdir -p -- "$DEPLOYER_COPY"
+  git init --quiet -- "$DEPLOYER_COPY"
+fi
+cd -- "$DEPLOYER_COPY"
+if [ "$DEPLOYER_OWNS_COPY" = yes ]; then rm -f .git/index.lock; fi
+git remote get-url origin >/dev/null 2>&1 || git remote add origin "$DEPLOYER_MIRROR"
+"""
+
+CHECKOUT = (
+    _MAKE_COPY
+    + r"""
+git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" '+refs/heads/*:refs/remotes/origin/*'
+git checkout --quiet --force --no-track -B "$DEPLOY_BRANCH" "$DEPLOY_SHA" --
+git config "branch.$DEPLOY_BRANCH.remote" origin
+git config "branch.$DEPLOY_BRANCH.merge" "refs/heads/$DEPLOY_BRANCH"
+git --no-pager log -1 --no-color --format='HEAD is now at %h %s'
+"""
+)
+
+CLONE = (
+    _MAKE_COPY
+    + r"""
+if git rev-parse --verify --quiet HEAD >/dev/null; then
+  git checkout --quiet "$DEPLOY_BRANCH" --
+else
+  git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" '+refs/heads/*:refs/remotes/origin/*'
+  git checkout --quiet --no-track -B "$DEPLOY_BRANCH" "refs/remotes/origin/$DEPLOY_BRANCH" --
+  git config "branch.$DEPLOY_BRANCH.remote" origin
+  git config "branch.$DEPLOY_BRANCH.merge" "refs/heads/$DEPLOY_BRANCH"
+fi
+git --no-pager log -1 --no-color --format='HEAD is at %h %s'
+"""
+)
+
+
+@dataclass(frozen=True)
+class Credential:
+    """How a repository is reached: a deploy key (SSH), a token (HTTPS), or neither (public).
+
+    ``key_path`` is where the private key will lie, ``known_hosts`` a further file of pinned host keys.
+    """
+
+    token: str | None = None
+    key_path: str | None = None
+    known_hosts: str = ""
+
+
+def url_problem(url: str, *, allow_file: bool) -> str | None:
+    """Why ``url`` cannot be a repository, in words; None if it can."""
+    if not url or url != url.strip() or any(ord(c) < 0x21 or ord(c) == 0x7F for c in url):
+        return "give the repository's address, without spaces"
+    if url.startswith("-"):
+        return "an address cannot begin with a dash"
+    kind = transport(url)
+    if kind == "file":
+        return None if allow_file else "local paths are only allowed where git.allow_file is on in the configuration"
+    if kind is None:
+        return "use an https:// or ssh:// address, or git@host:owner/repository.git"
+    if _SCP_LIKE.match(url):
+        return None
+    parts = urlsplit(url)
+    if not parts.hostname or parts.hostname.startswith("-") or (parts.username or "").startswith("-"):
+        return "the address names no usable host"
+    if kind in ("https", "http") and (parts.username or parts.password):
+        return "leave user and password out of the address; a token has a field of its own"
+    if kind == "ssh" and parts.password:
+        return "leave the password out of the address; Deployer uses a deploy key"
+    if kind == "http" and not _is_loopback(parts.hostname):
+        return "plain http:// is only allowed to this host itself; use https://"
+    if not parts.path.strip("/"):
+        return "the address names a host, but no repository"
+    return None
+
+
+def transport(url: str) -> str | None:
+    """git's name of the transport that ``url`` uses (git-fetch(1), GIT URLS); None if it is not one we allow."""
+    if url.startswith("/"):
+        return "file"
+    if "::" in url.split("/", 1)[0]:
+        return None
+    if "://" in url:
+        scheme = url.partition("://")[0].lower()
+        return scheme if scheme in ("https", "http", "ssh", "file") else None
+    return "ssh" if _SCP_LIKE.match(url) else None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def branch_problem(branch: str) -> str | None:
+    """Why ``branch`` is no branch name, by the rules of git-check-ref-format(1); None if it is one."""
+    if not branch:
+        return "give the branch to deploy, for example main"
+    if branch.startswith("-"):
+        return "a branch name cannot begin with a dash"
+    if _FORBIDDEN_IN_REF.search(branch) or branch == "@" or branch.startswith("/") or branch.endswith(("/", ".")):
+        return "this is not a valid branch name"
+    if any(part.startswith(".") or part.endswith(".lock") for part in branch.split("/")):
+        return "this is not a valid branch name"
+    return None
+
+
+def pulls_itself(first_step: str) -> bool:
+    """Whether a project's first step brings the commit by its own ``git pull`` or ``git fetch``."""
+    return _OWN_PULL.match(first_step) is not None
+
+
+def environment(url: str | None, credential: Credential = Credential()) -> dict[str, str]:
+    """What every git call of ours gets: no prompts, no hooks, one transport, one credential for one host."""
+    config = {
+        "core.hooksPath": "/dev/null",
+        "core.fsmonitor": "false",
+        "credential.helper": "",
+        "fetch.recurseSubmodules": "no",
+        "submodule.recurse": "false",
+        # A collection in the background would outlive the command that began it.
+        "gc.autoDetach": "false",
+        "maintenance.autoDetach": "false",
+        "http.lowSpeedLimit": "1000",
+        "http.lowSpeedTime": "60",
+        "advice.detachedHead": "false",
+    }
+    values = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": ""}
+    kind = transport(url) if url else "file"
+    values["GIT_ALLOW_PROTOCOL"] = "http:https" if kind == "http" else kind or "https"
+    if kind in ("http", "https") and url and credential.token:
+        parts = urlsplit(url)
+        host = f"{parts.scheme}://{parts.netloc}"
+        # Asked for this host only: a redirect elsewhere gets no token.
+        config[f"credential.{host}.helper"] = (
+            '!f() { echo "username=x-access-token"; echo "password=$DEPLOYER_TOKEN"; }; f'
+        )
+        values["DEPLOYER_TOKEN"] = credential.token
+    if kind == "ssh":
+        values["GIT_SSH_COMMAND"] = _ssh_command(credential)
+        values["GIT_SSH_VARIANT"] = "ssh"
+    values["GIT_CONFIG_COUNT"] = str(len(config))
+    for index, (key, value) in enumerate(config.items()):
+        values[f"GIT_CONFIG_KEY_{index}"] = key
+        values[f"GIT_CONFIG_VALUE_{index}"] = value
+    return values
+
+
+def _ssh_command(credential: Credential) -> str:
+    files = [str(PINNED_HOSTS), *([credential.known_hosts] if credential.known_hosts else [])]
+    words = ["ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+    words += [
+        "-o",
+        "UserKnownHostsFile=" + " ".join(f'"{file}"' for file in files),
+        "-o",
+        "GlobalKnownHostsFile=none",
+    ]
+    words += ["-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"]
+    words += ["-o", "IdentityAgent=none", "-o", "IdentitiesOnly=yes"]
+    words += ["-i", credential.key_path or "none"]
+    # git hands this to a shell.
+    return shlex.join(words)
+
+
+def fetch_variables(mirror: Path, url: str) -> Mapping[str, str]:
+    return {"DEPLOYER_MIRROR": str(mirror), "DEPLOYER_URL": url}
+
+
+def copy_variables(mirror: Path, copy: str, *, owned: bool) -> Mapping[str, str]:
+    return {
+        "DEPLOYER_MIRROR": str(mirror),
+        "DEPLOYER_COPY": copy,
+        "DEPLOYER_OWNS_COPY": "yes" if owned else "no",
+    }
+
+
+def list_branches(url: str) -> Sequence[str]:
+    """argv that asks a repository for its branches, one ``<sha>\\t<ref>`` a line."""
+    return ["git", "ls-remote", "--heads", "--", url]
+
+
+def resolve(directory: Path | str, ref: str) -> Sequence[str]:
+    """argv that prints the commit of a full ref name or commit id, or fails."""
+    return ["git", "-C", str(directory), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"]
+
+
+def head(directory: Path | str) -> Sequence[str]:
+    """argv that prints the full name of the branch that is checked out, or fails."""
+    return ["git", "-C", str(directory), "symbolic-ref", "--quiet", "HEAD"]
+
+
+def contains(directory: Path, ancestor: str, descendant: str) -> Sequence[str]:
+    """argv that exits 0 when ``descendant`` contains ``ancestor``, 1 when not."""
+    return ["git", "-C", str(directory), "merge-base", "--is-ancestor", "--", ancestor, descendant]
+
+
+def describe(directory: Path, sha: str) -> Sequence[str]:
+    """argv that prints author name, e-mail and message of a commit, separated by NUL."""
+    return ["git", "-C", str(directory), "log", "-1", "--no-color", "--format=%an%x00%ae%x00%B", sha, "--"]

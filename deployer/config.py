@@ -1,0 +1,221 @@
+"""The configuration: one TOML file, each key of which an environment variable can override.
+
+The dataclasses below are the only list of settings. ``config.example.toml`` documents each of
+them, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from deployer.errors import ConfigError
+
+ENV_PREFIX = "DEPLOYER_"
+DEFAULT_FILE = Path("config.toml")
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    bind: str = "127.0.0.1:8420"
+    public_url: str = ""
+    trusted_proxies: int = 0
+    threads: int = 24
+    max_streams: int = 200
+
+
+@dataclass(frozen=True)
+class StorageSettings:
+    data_dir: str = "data"
+
+
+@dataclass(frozen=True)
+class RunnerSettings:
+    max_queued: int = 100
+    default_timeout: int = 1800
+    cancel_grace: int = 10
+
+
+@dataclass(frozen=True)
+class GitSettings:
+    allow_file: bool = False
+    timeout: int = 600
+    known_hosts: str = ""
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    max_bytes_per_command: int = 16 * 1024 * 1024
+    max_spool_bytes: int = 1024 * 1024 * 1024
+    level: str = "info"
+
+
+@dataclass(frozen=True)
+class AuthSettings:
+    session_days: int = 30
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings. ``source`` is the file they came from, for messages."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    runner: RunnerSettings = field(default_factory=RunnerSettings)
+    git: GitSettings = field(default_factory=GitSettings)
+    logs: LogSettings = field(default_factory=LogSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    source: str = ""
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.storage.data_dir).expanduser().absolute()
+
+    @property
+    def database_path(self) -> Path:
+        return self.data_dir / "deployer.db"
+
+    @property
+    def public_url(self) -> str:
+        """The address under which GitHub and browsers reach the daemon, without a trailing slash."""
+        return self.server.public_url.rstrip("/") or f"http://{self.server.bind}"
+
+    @property
+    def is_behind_tls(self) -> bool:
+        return self.public_url.startswith("https://")
+
+
+SECTIONS: tuple[str, ...] = tuple(f.name for f in fields(Config) if f.name != "source")
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read ``path`` (or ``./config.toml`` where it exists) and the environment's overrides.
+
+    Raises ConfigError with the file, the key's path and what was expected.
+    """
+    environ = os.environ if environ is None else environ
+    source, document = _read(path)
+    values = _from_document(document, source)
+    _override(values, environ)
+    sections = {name: _section_type(name)(**given) for name, given in values.items()}
+    config = Config(**sections, source=source)
+    _check(config)
+    return config
+
+
+def _read(path: Path | None) -> tuple[str, dict[str, Any]]:
+    if path is None:
+        if not DEFAULT_FILE.exists():
+            return "", {}
+        path = DEFAULT_FILE
+    try:
+        return str(path), tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such file.", hint="Copy config.example.toml there.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+
+
+def _section_type(name: str) -> Any:
+    return typing.get_type_hints(Config)[name]
+
+
+def _from_document(document: dict[str, Any], source: str) -> dict[str, dict[str, Any]]:
+    values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for section, given in document.items():
+        if section not in values:
+            raise ConfigError(f"{source}: {section}: unknown section; there are {', '.join(SECTIONS)}.")
+        if not isinstance(given, dict):
+            raise ConfigError(f"{source}: {section}: should be a section, written as [{section}].")
+        known = typing.get_type_hints(_section_type(section))
+        for key, value in given.items():
+            if key not in known:
+                raise ConfigError(f"{source}: {section}.{key}: unknown key; there are {', '.join(known)}.")
+            values[section][key] = _typed(value, known[key], f"{source}: {section}.{key}")
+    return values
+
+
+def _typed(value: Any, expected: Any, where: str) -> Any:
+    # bool is a subclass of int in Python, but `threads = true` is a mistake.
+    if type(value) is not expected:
+        raise ConfigError(f"{where}: should be {_type_words(expected)}, but is {value!r}.")
+    return value
+
+
+def _type_words(expected: Any) -> str:
+    return {str: "a string", int: "a whole number", bool: "true or false"}[expected]
+
+
+def _override(values: dict[str, dict[str, Any]], environ: Mapping[str, str]) -> None:
+    names = {
+        f"{ENV_PREFIX}{section}_{key}".upper(): (section, key, expected)
+        for section in SECTIONS
+        for key, expected in typing.get_type_hints(_section_type(section)).items()
+    }
+    sections = tuple(f"{ENV_PREFIX}{section}_".upper() for section in SECTIONS)
+    for name, text in environ.items():
+        if name in names:
+            section, key, expected = names[name]
+            values[section][key] = _parsed(text, expected, f"environment: {name}")
+        elif name.startswith(sections):
+            raise ConfigError(f"environment: {name}: there is no such setting.")
+
+
+def _parsed(text: str, expected: Any, where: str) -> Any:
+    if expected is bool:
+        if text.lower() in ("1", "true", "yes", "on"):
+            return True
+        if text.lower() in ("0", "false", "no", "off"):
+            return False
+        raise ConfigError(f"{where}: should be true or false, but is {text!r}.")
+    if expected is int:
+        try:
+            return int(text)
+        except ValueError as error:
+            raise ConfigError(f"{where}: should be a whole number, but is {text!r}.") from error
+    return text
+
+
+def _check(config: Config) -> None:
+    """Refuse values that cannot work."""
+
+    def refuse(key: str, expected: str) -> None:
+        section, name = key.split(".")
+        value = getattr(getattr(config, section), name)
+        raise ConfigError(f"{config.source or 'environment'}: {key}: should be {expected}, but is {value!r}.")
+
+    bounds = {
+        "server.trusted_proxies": (0, 16),
+        "server.threads": (2, 1000),
+        "server.max_streams": (1, 10_000),
+        "runner.max_queued": (1, 1_000_000),
+        "runner.default_timeout": (1, 7 * 86400),
+        "runner.cancel_grace": (0, 600),
+        "git.timeout": (1, 86400),
+        "logs.max_bytes_per_command": (64 * 1024, 1 << 32),
+        "logs.max_spool_bytes": (1024 * 1024, 1 << 40),
+        "auth.session_days": (1, 3650),
+    }
+    for key, (low, high) in bounds.items():
+        section, name = key.split(".")
+        if not low <= getattr(getattr(config, section), name) <= high:
+            refuse(key, f"between {low} and {high}")
+    host, _, port = config.server.bind.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        refuse("server.bind", "HOST:PORT, for example 127.0.0.1:8420")
+    if config.server.public_url:
+        url = urlsplit(config.server.public_url)
+        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+            refuse("server.public_url", "an address such as https://deploy.example.com")
+    if not config.storage.data_dir:
+        refuse("storage.data_dir", "a folder")
+    if config.logs.level not in ("debug", "info", "warning", "error"):
+        refuse("logs.level", "debug, info, warning or error")

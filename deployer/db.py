@@ -1,0 +1,132 @@
+"""The database: engine, SQLite's pragmas, transactions, and waiting for a change."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from deployer.bell import Bell
+from deployer.config import Config
+from deployer.errors import StorageUnavailable
+
+BUSY_TIMEOUT_MS = 5_000
+
+T = TypeVar("T")
+
+
+class Database:
+    """One engine with its rules. Safe to build before a fork: connections are opened on first use."""
+
+    def __init__(self, config: Config) -> None:
+        self.path = config.database_path
+        self.engine = sa.create_engine(
+            f"sqlite:///{self.path}",
+            pool_size=8,
+            max_overflow=-1,
+            connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+        )
+        sa.event.listen(self.engine, "connect", prepare_connection)
+        sa.event.listen(self.engine, "begin", _begin)
+        self._writer = self.engine.execution_options(is_writing=True)
+        self._probe_connection: sqlite3.Connection | None = None
+        self.bell = Bell(config.data_dir / "bell", self._data_version)
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A short write transaction: BEGIN IMMEDIATE, COMMIT at the end, then the bell.
+
+        Raises StorageUnavailable when the database cannot take it; nothing is written then.
+        """
+        with _storage_errors(), self._writer.begin() as connection:
+            yield connection
+        self.bell.ring()
+
+    @contextmanager
+    def write_session(self) -> Iterator[Session]:
+        """The same with the ORM on top."""
+        with self.write() as connection, Session(connection, expire_on_commit=False) as session:
+            yield session
+            session.flush()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A snapshot to read from."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    def wait_for_change(self, seen: int, timeout_s: float) -> int:
+        """Block until something was committed after generation ``seen``, here or in another process."""
+        return self.bell.wait(seen, timeout_s)
+
+    def dispose(self) -> None:
+        self.engine.dispose()
+
+    def _data_version(self) -> int:
+        # A connection of its own that never writes and holds no transaction: only so does the number
+        # change with everybody else's commits (https://www.sqlite.org/pragma.html#pragma_data_version).
+        if self._probe_connection is None:
+            self._probe_connection = sqlite3.connect(
+                f"file:{self.path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
+        row = self._probe_connection.execute("PRAGMA data_version").fetchone()
+        return int(row[0])
+
+
+def prepare_connection(connection: sqlite3.Connection, _record: Any) -> None:
+    """Give a new SQLite connection our rules."""
+    # The driver would begin transactions by its own rules; `_begin` does it by ours.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode")
+    if cursor.fetchone()[0] != "wal":
+        # Must precede the first table; it has no effect on a database that has one.
+        cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    # Pages beyond this are read again from the system's cache, which all processes share.
+    cursor.execute("PRAGMA cache_size = -2000")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    if connection.get_execution_options().get("is_writing"):
+        # Taken at once: a transaction that reads first and writes later fails without waiting
+        # when somebody wrote in between.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise StorageUnavailable(f"The database cannot be written: {error.orig}.") from error
+    except DBAPIError as error:
+        # "attempt to write a readonly database" and a damaged file come as other classes.
+        if isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(
+            error.orig, sqlite3.IntegrityError | sqlite3.ProgrammingError
+        ):
+            raise StorageUnavailable(f"The database cannot be written: {error.orig}.") from error
+        raise
+
+
+def retrying(act: Callable[[], T], *, first_wait_s: float = 0.05, longest_wait_s: float = 5.0) -> T:
+    """Call ``act`` until the database takes its write. For the runner, which must not drop what it knows."""
+    wait_s = first_wait_s
+    while True:
+        try:
+            return act()
+        except StorageUnavailable:
+            time.sleep(wait_s)
+            wait_s = min(wait_s * 2, longest_wait_s)

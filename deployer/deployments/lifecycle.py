@@ -1,0 +1,408 @@
+"""The state machine of deployments and their commands: the only writer of a status.
+
+    queued ──► running ──► success | failed | cancelled | interrupted | superseded
+       └────► cancelled | superseded
+
+Each arrow is a named function around one guarded ``UPDATE … WHERE status = … RETURNING``. Those of a running
+deployment also fence on the runner that claimed it. Each writes an event row in the same transaction. No row
+returned means that somebody else got there first: then the functions return False (or raise LostClaim, where a
+runner must stop).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from deployer import clock
+from deployer.errors import LostClaim
+from deployer.models.deployment import (
+    QUEUED,
+    RUNNING,
+    Command,
+    CommandKind,
+    Deployment,
+    DeploymentEvent,
+    Status,
+    Trigger,
+)
+
+ARROWS: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset((Status.RUNNING, Status.CANCELLED, Status.SUPERSEDED)),
+    Status.RUNNING: frozenset(
+        (Status.SUCCESS, Status.FAILED, Status.CANCELLED, Status.INTERRUPTED, Status.SUPERSEDED)
+    ),
+}
+
+_deployments = sa.inspect(Deployment).local_table
+_commands = sa.inspect(Command).local_table
+_events = sa.inspect(DeploymentEvent).local_table
+
+
+@dataclass(frozen=True)
+class NewDeployment:
+    """What is known of a deployment when it is asked for."""
+
+    id: str
+    project_id: str
+    trigger: Trigger
+    branch: str
+    triggered_by: str | None = None
+    commit_sha: str | None = None
+    commit_message: str | None = None
+    author_name: str | None = None
+    author_email: str | None = None
+    pusher: str | None = None
+    compare_url: str | None = None
+    repository: str | None = None
+    delivery_guid: str | None = None
+
+
+_NEW_FIELDS = tuple(field.name for field in fields(NewDeployment))
+
+
+def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
+    """Record deployments in their order. Latest wins: a push supersedes the queued one of its project and branch.
+
+    Within one call as well: of several pushes for one branch the last is left queued, and the others are recorded
+    as superseded by it.
+    """
+    now = clock.now()
+    pushes = [one for one in new if one.trigger is Trigger.PUSH]
+    winners = {(one.project_id, one.branch): one.id for one in pushes}
+    if winners:
+        _supersede_queued(connection, winners, now)
+    rows, events = [], []
+    for one in new:
+        winner = winners.get((one.project_id, one.branch)) if one.trigger is Trigger.PUSH else None
+        is_superseded = winner is not None and winner != one.id
+        row = {name: getattr(one, name) for name in _NEW_FIELDS}
+        row.update(
+            status=Status.SUPERSEDED if is_superseded else Status.QUEUED,
+            superseded_by=winner if is_superseded else None,
+            cause="a newer push took its place" if is_superseded else None,
+            queued_at=now,
+            finished_at=now if is_superseded else None,
+        )
+        rows.append(row)
+        events.append(_event(one.id, Status.QUEUED, now, one.triggered_by))
+        if is_superseded:
+            events.append(_event(one.id, Status.SUPERSEDED, now, winner))
+    connection.execute(_deployments.insert(), rows)
+    connection.execute(_events.insert(), events)
+
+
+def _supersede_queued(connection: sa.Connection, winners: dict[tuple[str, str], str], now: datetime) -> None:
+    queued = connection.execute(
+        sa.select(_deployments.c.id, _deployments.c.project_id, _deployments.c.branch).where(
+            _deployments.c.status == QUEUED,
+            _deployments.c.trigger == Trigger.PUSH,
+            _deployments.c.project_id.in_({project for project, _ in winners}),
+        )
+    ).all()
+    for deployment_id, project_id, branch in queued:
+        winner = winners.get((project_id, branch))
+        if winner:
+            _move(
+                connection,
+                deployment_id,
+                Status.QUEUED,
+                Status.SUPERSEDED,
+                detail=winner,
+                at=now,
+                superseded_by=winner,
+                cause="a newer push took its place",
+                finished_at=now,
+            )
+
+
+def next_in_queue(connection: sa.Connection) -> str | None:
+    """The first queued deployment whose project is idle; its id."""
+    other = _deployments.alias()
+    project_is_busy = (
+        sa.select(sa.literal(1))
+        .where(other.c.project_id == _deployments.c.project_id, other.c.status == RUNNING)
+        .exists()
+    )
+    return connection.scalar(
+        sa.select(_deployments.c.id)
+        .where(_deployments.c.status == QUEUED, ~project_is_busy)
+        .order_by(_deployments.c.number)
+        .limit(1)
+    )
+
+
+def claim(connection: sa.Connection, runner_id: str) -> str | None:
+    """queued → running for the next in the queue; its id, or None where nothing can start or another was faster."""
+    deployment_id = next_in_queue(connection)
+    if deployment_id is None:
+        return None
+    try:
+        with connection.begin_nested():
+            is_mine = _move(
+                connection,
+                deployment_id,
+                Status.QUEUED,
+                Status.RUNNING,
+                at=(now := clock.now()),
+                runner_id=runner_id,
+                started_at=now,
+            )
+    except IntegrityError:
+        # The index on running deployments: another runner has begun one of the same project.
+        return None
+    return deployment_id if is_mine else None
+
+
+def adopt(connection: sa.Connection, runner_id: str) -> Sequence[str]:
+    """Take over what a former runner left running. The caller holds the runner's lock, so it is gone."""
+    return connection.scalars(
+        _deployments.update()
+        .where(_deployments.c.status == RUNNING, _deployments.c.runner_id != runner_id)
+        .values(runner_id=runner_id)
+        .returning(_deployments.c.id)
+    ).all()
+
+
+def request_cancel(connection: sa.Connection, deployment_id: str, by: str) -> bool:
+    """Ask for the end of a deployment: a queued one ends at once, a running one when its runner has stopped it.
+
+    False if it has already ended. Asking twice changes nothing.
+    """
+    now = clock.now()
+    marks = {"cancel_requested_at": now, "cancel_requested_by": by}
+    if _move(
+        connection,
+        deployment_id,
+        Status.QUEUED,
+        Status.CANCELLED,
+        detail=by,
+        at=now,
+        finished_at=now,
+        cause=f"cancelled by {by} before it began",
+        **marks,
+    ):
+        return True
+    running = connection.execute(
+        _deployments.update()
+        .where(
+            _deployments.c.id == deployment_id,
+            _deployments.c.status == RUNNING,
+            _deployments.c.cancel_requested_at.is_(None),
+        )
+        .values(**marks)
+        .returning(_deployments.c.id)
+    ).first()
+    if running:
+        connection.execute(_events.insert(), [_event(deployment_id, "cancel_requested", now, by)])
+        return True
+    return status_of(connection, deployment_id) is Status.RUNNING
+
+
+def status_of(connection: sa.Connection, deployment_id: str) -> Status | None:
+    return connection.scalar(sa.select(_deployments.c.status).where(_deployments.c.id == deployment_id))
+
+
+def cancel_requested_by(connection: sa.Connection, deployment_id: str) -> str | None:
+    """Who asked for the end of a running deployment; None if nobody did."""
+    return connection.scalar(sa.select(_deployments.c.cancel_requested_by).where(_deployments.c.id == deployment_id))
+
+
+def succeed(connection: sa.Connection, deployment_id: str, runner_id: str) -> None:
+    _end(connection, deployment_id, runner_id, Status.SUCCESS, None)
+
+
+def fail(connection: sa.Connection, deployment_id: str, runner_id: str, cause: str) -> None:
+    _end(connection, deployment_id, runner_id, Status.FAILED, cause)
+
+
+def cancel(connection: sa.Connection, deployment_id: str, runner_id: str, cause: str) -> None:
+    _end(connection, deployment_id, runner_id, Status.CANCELLED, cause)
+
+
+def interrupt(connection: sa.Connection, deployment_id: str, runner_id: str, cause: str) -> None:
+    _end(connection, deployment_id, runner_id, Status.INTERRUPTED, cause)
+
+
+def supersede_running(connection: sa.Connection, deployment_id: str, runner_id: str, cause: str) -> None:
+    """running → superseded: what is live already contains the pushed commit."""
+    _end(connection, deployment_id, runner_id, Status.SUPERSEDED, cause)
+
+
+def end(connection: sa.Connection, deployment_id: str, runner_id: str, status: Status, cause: str | None) -> None:
+    """The arrow from running to ``status``, where that is decided elsewhere."""
+    if status is Status.SUCCESS:
+        succeed(connection, deployment_id, runner_id)
+    else:
+        arrows = {
+            Status.FAILED: fail,
+            Status.CANCELLED: cancel,
+            Status.INTERRUPTED: interrupt,
+            Status.SUPERSEDED: supersede_running,
+        }
+        arrows[status](connection, deployment_id, runner_id, cause or "")
+
+
+def _end(connection: sa.Connection, deployment_id: str, runner_id: str, status: Status, cause: str | None) -> None:
+    now = clock.now()
+    if not _move(
+        connection,
+        deployment_id,
+        Status.RUNNING,
+        status,
+        fence=runner_id,
+        detail=cause,
+        at=now,
+        finished_at=now,
+        cause=cause,
+    ):
+        raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")
+    connection.execute(
+        _commands.update()
+        .where(_commands.c.deployment_id == deployment_id, _commands.c.status == Status.QUEUED)
+        .values(status=Status.SKIPPED)
+    )
+
+
+def record_commit(connection: sa.Connection, deployment_id: str, runner_id: str, **facts: Any) -> None:
+    """Write what became known of the commit while it ran (no change of status, but fenced like one)."""
+    row = connection.execute(
+        _deployments.update()
+        .where(_deployments.c.id == deployment_id, _deployments.c.status == RUNNING)
+        .where(_deployments.c.runner_id == runner_id)
+        .values(**facts)
+        .returning(_deployments.c.id)
+    ).first()
+    if row is None:
+        raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")
+
+
+# Commands -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PlannedCommand:
+    """A command that a deployment will run. ``timeout_s`` is in seconds."""
+
+    id: str
+    position: int
+    kind: CommandKind
+    name: str
+    line: str
+    timeout_s: int
+    nonce: str
+
+
+def plan(connection: sa.Connection, deployment_id: str, commands: Iterable[PlannedCommand]) -> None:
+    """Write down, once, what a deployment will run: later edits of the project do not change it."""
+    rows = [
+        {
+            "id": one.id,
+            "deployment_id": deployment_id,
+            "position": one.position,
+            "kind": one.kind,
+            "name": one.name,
+            "line": one.line,
+            "timeout_s": one.timeout_s,
+            "nonce": one.nonce,
+            "status": Status.QUEUED,
+            "output_offset": 0,
+            "cut_bytes": 0,
+        }
+        for one in commands
+    ]
+    if rows:
+        connection.execute(_commands.insert(), rows)
+
+
+def start_command(connection: sa.Connection, command_id: str, runner_id: str) -> datetime:
+    """queued → running, before its launcher is started; the moment it was begun."""
+    now = clock.now()
+    _move_command(connection, command_id, runner_id, Status.QUEUED, status=Status.RUNNING, started_at=now)
+    return now
+
+
+def finish_command(
+    connection: sa.Connection,
+    command_id: str,
+    runner_id: str,
+    status: Status,
+    *,
+    exit_code: int | None,
+    cause: str | None,
+) -> None:
+    """running → success | failed | cancelled | interrupted."""
+    _move_command(
+        connection,
+        command_id,
+        runner_id,
+        Status.RUNNING,
+        status=status,
+        exit_code=exit_code,
+        cause=cause,
+        finished_at=clock.now(),
+    )
+
+
+def record_output(connection: sa.Connection, command_id: str, runner_id: str, **progress: int | None) -> None:
+    """Write how far a running command's output is stored, together with the chunks themselves."""
+    _move_command(connection, command_id, runner_id, Status.RUNNING, **progress)
+
+
+def _move_command(connection: sa.Connection, command_id: str, runner_id: str, present: Status, **values: Any) -> None:
+    """Raises LostClaim unless the command stands at ``present`` in a deployment that is this runner's."""
+    is_mine = (
+        sa.select(sa.literal(1))
+        .where(
+            _deployments.c.id == _commands.c.deployment_id,
+            _deployments.c.runner_id == runner_id,
+            _deployments.c.status == RUNNING,
+        )
+        .exists()
+    )
+    row = connection.execute(
+        _commands.update()
+        .where(_commands.c.id == command_id, _commands.c.status == present, is_mine)
+        .values(**values)
+        .returning(_commands.c.id)
+    ).first()
+    if row is None:
+        raise LostClaim(f"Command {command_id} is no longer this runner's.")
+
+
+# The one guarded update -----------------------------------------------------------------------------------------
+
+
+def _move(
+    connection: sa.Connection,
+    deployment_id: str,
+    present: Status,
+    wanted: Status,
+    *,
+    fence: str | None = None,
+    detail: str | None = None,
+    at: datetime | None = None,
+    **values: Any,
+) -> bool:
+    assert wanted in ARROWS[present]
+    statement = (
+        _deployments.update()
+        .where(_deployments.c.id == deployment_id, _deployments.c.status == present)
+        .values(status=wanted, **values)
+        .returning(_deployments.c.id)
+    )
+    if fence is not None:
+        statement = statement.where(_deployments.c.runner_id == fence)
+    if connection.execute(statement).first() is None:
+        return False
+    connection.execute(_events.insert(), [_event(deployment_id, wanted, at or clock.now(), detail)])
+    return True
+
+
+def _event(deployment_id: str, event: str, at: datetime, detail: str | None) -> dict[str, Any]:
+    return {"deployment_id": deployment_id, "event": str(event), "at": at, "detail": detail}

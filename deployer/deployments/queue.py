@@ -1,0 +1,289 @@
+"""How deployments come into the queue: by verified deliveries, many at a time, and by a person's wish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from deployer import clock
+from deployer.deployments import lifecycle, verdicts
+from deployer.deployments.lifecycle import NewDeployment
+from deployer.deployments.verdicts import Decision
+from deployer.errors import InvalidInput, NotFound, QueueFull
+from deployer.models.delivery import Counter, Delivery, Verdict
+from deployer.models.deployment import QUEUED, RUNNING, Deployment, Status, Trigger
+from deployer.models.project import Project, Step
+from deployer.providers.base import Event
+
+KEPT_UNVERIFIED = 100
+"""Deliveries with a bad signature that are kept for each project; the rest is only counted."""
+
+UNKNOWN_PROJECT = "webhook.unknown_project"
+
+_projects = sa.inspect(Project).local_table
+_steps = sa.inspect(Step).local_table
+_deployments = sa.inspect(Deployment).local_table
+_deliveries = sa.inspect(Delivery).local_table
+_counters = sa.inspect(Counter).local_table
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One webhook request for a known project.
+
+    ``event`` is None where the signature did not verify or the body was unusable; ``decision`` then says so.
+    ``sealed_secret`` is the stored secret that the signature was checked with.
+    """
+
+    project_id: str
+    provider: str
+    received_at: datetime
+    event: Event | None = None
+    decision: Decision | None = None
+    sealed_secret: bytes = b""
+    event_name: str | None = None
+    guid: str | None = None
+    headers: str | None = None
+    remote_address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a request. ``decision`` is None when its project, or its secret, is gone by now."""
+
+    decision: Decision | None
+    deployment_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _ProjectFacts:
+    sealed_secret: bytes
+    branch: str
+    auto_deploy: bool
+    cancel_running: bool
+    is_connected: bool
+    has_steps: bool
+
+
+def record(connection: sa.Connection, requests: Sequence[Request], max_queued: int) -> list[Recorded]:
+    """Record deliveries that came together, and enqueue what they ask for, all in the caller's transaction.
+
+    The answers are in the order of the requests, and are what one after the other would have got.
+    """
+    projects = _project_facts(connection, {one.project_id for one in requests})
+    known_guids = _known_deliveries(connection, requests)
+    queue = _QueueRoom(connection, max_queued)
+    answers: list[Recorded] = []
+    new: list[NewDeployment] = []
+    rows = []
+    for request in requests:
+        project = projects.get(request.project_id)
+        if project is None or (request.event and request.sealed_secret != project.sealed_secret):
+            answers.append(Recorded(None))
+            continue
+        decision = request.decision or verdicts.decide(
+            _event(request), branch=project.branch, auto_deploy=project.auto_deploy
+        )
+        if decision.deploys:
+            decision = _admit(request, project, known_guids, queue)
+        deployment = _new_deployment(request) if decision.deploys else None
+        if deployment:
+            new.append(deployment)
+            if request.guid:
+                known_guids.add((request.project_id, request.guid))
+        answers.append(Recorded(decision, deployment.id if deployment else None))
+        rows.append(_delivery_row(request, decision, deployment))
+    if new:
+        lifecycle.enqueue(connection, new)
+        _cancel_running(connection, [one for one in new if projects[one.project_id].cancel_running])
+    if rows:
+        connection.execute(_deliveries.insert(), rows)
+    verified = {one.project_id for one in requests if one.event}
+    _mark_connected(connection, {id for id in verified & projects.keys() if not projects[id].is_connected})
+    _trim_unverified(connection, [r for r in requests if r.decision and r.decision.verdict is Verdict.UNVERIFIED])
+    return answers
+
+
+def _event(request: Request) -> Event:
+    assert request.event is not None
+    return request.event
+
+
+def _admit(
+    request: Request, project: _ProjectFacts, known_guids: set[tuple[str, str]], queue: _QueueRoom
+) -> Decision:
+    """The last three questions to a push that is to be deployed: seen before, anything to do, any room."""
+    if request.guid and (request.project_id, request.guid) in known_guids:
+        return Decision(Verdict.DUPLICATE, verdicts.DUPLICATE)
+    if not project.has_steps:
+        return Decision(Verdict.IGNORED, verdicts.NO_STEPS)
+    if not queue.take((request.project_id, project.branch)):
+        return Decision(Verdict.REFUSED, verdicts.QUEUE_FULL)
+    return Decision(Verdict.DEPLOYED, verdicts.TRIGGERED)
+
+
+class _QueueRoom:
+    """Whether one more deployment may wait. A push that takes the place of a queued one needs no room."""
+
+    def __init__(self, connection: sa.Connection, max_queued: int) -> None:
+        rows = connection.execute(
+            sa.select(_deployments.c.project_id, _deployments.c.branch, _deployments.c.trigger).where(
+                _deployments.c.status == QUEUED
+            )
+        ).all()
+        self._free = max_queued - len(rows)
+        self._pushes = {(project, branch) for project, branch, trigger in rows if trigger is Trigger.PUSH}
+
+    def take(self, place: tuple[str, str] | None) -> bool:
+        if place is not None and place in self._pushes:
+            return True
+        if self._free <= 0:
+            return False
+        self._free -= 1
+        if place is not None:
+            self._pushes.add(place)
+        return True
+
+
+def _project_facts(connection: sa.Connection, ids: set[str]) -> dict[str, _ProjectFacts]:
+    has_steps = sa.select(sa.literal(1)).where(_steps.c.project_id == _projects.c.id).exists()
+    rows = connection.execute(
+        sa.select(
+            _projects.c.id,
+            _projects.c.webhook_secret,
+            _projects.c.branch,
+            _projects.c.auto_deploy,
+            _projects.c.cancel_running,
+            _projects.c.connected_at.is_not(None),
+            has_steps,
+        ).where(_projects.c.id.in_(ids))
+    ).all()
+    return {row[0]: _ProjectFacts(*row[1:]) for row in rows}
+
+
+def _known_deliveries(connection: sa.Connection, requests: Sequence[Request]) -> set[tuple[str, str]]:
+    """Delivery ids whose deployment is queued, running or well ended; what failed or was lost may run again."""
+    guids = {one.guid for one in requests if one.guid and one.event and one.event.push}
+    if not guids:
+        return set()
+    rows = connection.execute(
+        sa.select(_deployments.c.project_id, _deployments.c.delivery_guid).where(
+            _deployments.c.project_id.in_({one.project_id for one in requests}),
+            _deployments.c.delivery_guid.in_(guids),
+            _deployments.c.status.not_in((Status.FAILED, Status.INTERRUPTED)),
+        )
+    ).all()
+    return {(project, guid) for project, guid in rows}
+
+
+def _new_deployment(request: Request) -> NewDeployment:
+    push = _event(request).push
+    assert push is not None and push.branch is not None
+    return NewDeployment(
+        id=clock.new_id(),
+        project_id=request.project_id,
+        trigger=Trigger.PUSH,
+        triggered_by=push.pusher,
+        branch=push.branch,
+        commit_sha=push.sha,
+        commit_message=push.message,
+        author_name=push.author_name,
+        author_email=push.author_email,
+        pusher=push.pusher,
+        compare_url=push.compare_url,
+        repository=push.repository,
+        delivery_guid=request.guid,
+    )
+
+
+def _delivery_row(request: Request, decision: Decision, deployment: NewDeployment | None) -> dict[str, object]:
+    push = request.event.push if request.event else None
+    return {
+        "id": clock.new_id(),
+        "project_id": request.project_id,
+        "deployment_id": deployment.id if deployment else None,
+        "guid": request.guid,
+        "provider": request.provider,
+        "event": request.event_name,
+        "ref": push.ref if push else None,
+        "commit_sha": push.sha if push else None,
+        "repository": request.event.repository if request.event else None,
+        "headers": request.headers,
+        "remote_address": request.remote_address,
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "received_at": request.received_at,
+    }
+
+
+def _cancel_running(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
+    for project_id in {one.project_id for one in new}:
+        running = connection.scalars(
+            sa.select(_deployments.c.id).where(
+                _deployments.c.project_id == project_id, _deployments.c.status == RUNNING
+            )
+        ).all()
+        for deployment_id in running:
+            lifecycle.request_cancel(connection, deployment_id, "a newer push")
+
+
+def _mark_connected(connection: sa.Connection, project_ids: set[str]) -> None:
+    if project_ids:
+        connection.execute(_projects.update().where(_projects.c.id.in_(project_ids)).values(connected_at=clock.now()))
+
+
+def _trim_unverified(connection: sa.Connection, requests: Sequence[Request]) -> None:
+    for project_id in {one.project_id for one in requests}:
+        is_unverified = sa.and_(_deliveries.c.project_id == project_id, _deliveries.c.verdict == Verdict.UNVERIFIED)
+        newest = (
+            sa.select(_deliveries.c.id)
+            .where(is_unverified)
+            .order_by(_deliveries.c.received_at.desc(), _deliveries.c.id.desc())
+            .limit(KEPT_UNVERIFIED)
+        )
+        connection.execute(_deliveries.delete().where(is_unverified, _deliveries.c.id.not_in(newest)))
+        count(connection, unverified_counter(project_id), sum(one.project_id == project_id for one in requests))
+
+
+def unverified_counter(project_id: str) -> str:
+    return f"webhook.unverified.{project_id}"
+
+
+def count(connection: sa.Connection, name: str, by: int) -> None:
+    """Add to a counter."""
+    statement = upsert(_counters).values(name=name, value=by)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[_counters.c.name], set_={"value": _counters.c.value + statement.excluded.value}
+        )
+    )
+
+
+def deploy_by_hand(
+    connection: sa.Connection, project_id: str, by: str, max_queued: int, *, sha: str | None = None
+) -> str:
+    """Enqueue a manual deployment of the branch's tip (which the runner resolves), or of ``sha``; its id.
+
+    Raises NotFound, InvalidInput where the project has no steps, QueueFull.
+    """
+    project = _project_facts(connection, {project_id}).get(project_id)
+    if project is None:
+        raise NotFound("Project not found")
+    if not project.has_steps:
+        raise InvalidInput({"steps": "The project has no steps. Add one first."})
+    if not _QueueRoom(connection, max_queued).take(None):
+        raise QueueFull(verdicts.QUEUE_FULL)
+    new = NewDeployment(
+        id=clock.new_id(),
+        project_id=project_id,
+        trigger=Trigger.MANUAL,
+        triggered_by=by,
+        branch=project.branch,
+        commit_sha=sha,
+    )
+    lifecycle.enqueue(connection, [new])
+    return new.id

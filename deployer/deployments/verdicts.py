@@ -1,0 +1,55 @@
+"""Why a verified delivery does or does not deploy: a pure decision, in the words that the sender and the user read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deployer.models.delivery import Verdict
+from deployer.providers.base import Event
+
+TRIGGERED = "Deployment triggered"
+DUPLICATE = "Duplicate delivery"
+NO_STEPS = "No steps configured"
+QUEUE_FULL = "Too many deployments are waiting; try again later"
+SKIP_MARKERS = ("[skip deploy]", "[deploy skip]")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    verdict: Verdict
+    reason: str
+
+    @property
+    def deploys(self) -> bool:
+        return self.verdict is Verdict.DEPLOYED
+
+
+_DEPLOY = Decision(Verdict.DEPLOYED, TRIGGERED)
+
+
+def decide(event: Event, *, branch: str, auto_deploy: bool) -> Decision:
+    """What the event means for a project that deploys ``branch``. Queue and duplicates are not looked at here."""
+    if event.is_ping:
+        return Decision(Verdict.PONG, "pong")
+    push = event.push
+    if push is None:
+        return _ignored(f"Event {event.name or 'without a name'} ignored: only push deploys")
+    if push.tag is not None:
+        return _ignored(f"Tag {push.tag} ignored: this project deploys the branch {branch}")
+    if push.branch is None:
+        return _ignored(f"Ref {push.ref or 'without a name'} ignored: it is not a branch")
+    if push.branch != branch:
+        return _ignored(f"Branch {push.branch} ignored: this project deploys the branch {branch}")
+    if push.is_deleted:
+        return _ignored(f"Branch {push.branch} was deleted: nothing to deploy")
+    if push.sha is None:
+        return _ignored("Push ignored: it names no commit")
+    if not auto_deploy:
+        return _ignored("Auto-deploy is off for this project")
+    if push.message and any(marker in push.message.lower() for marker in SKIP_MARKERS):
+        return _ignored("Skipped: the commit message asks for it")
+    return _DEPLOY
+
+
+def _ignored(reason: str) -> Decision:
+    return Decision(Verdict.IGNORED, reason)

@@ -1,0 +1,74 @@
+"""Every error that the program raises on purpose: one tree, so that callers branch on the class."""
+
+from __future__ import annotations
+
+
+class DeployerError(Exception):
+    """Something a person can act on. The message says what happened, to what, and what to do.
+
+    ``hint`` is an optional second sentence with the mend.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        message = str(self.args[0])
+        return f"{message} {self.hint}" if self.hint else message
+
+
+class ConfigError(DeployerError):
+    """The configuration cannot be used; the start is refused."""
+
+
+class KeyFileError(DeployerError):
+    """The key file is missing its protection, unreadable or damaged."""
+
+
+class SecretUnreadable(DeployerError):
+    """A stored secret cannot be decrypted with the present key file."""
+
+
+class NotFound(DeployerError):
+    """The named object does not exist, or not for this user."""
+
+
+class InvalidInput(DeployerError):
+    """Input that a person gave is not usable. ``fields`` maps a field's name to its error."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {error}" for name, error in fields.items()))
+        self.fields = fields
+
+
+class QueueFull(DeployerError):
+    """As many deployments wait as ``runner.max_queued`` allows."""
+
+
+class InvalidTransition(DeployerError):
+    """The deployment's status does not allow what was asked for."""
+
+
+class LostClaim(DeployerError):
+    """A write by a runner that no longer owns the deployment; nothing was changed."""
+
+
+class StorageUnavailable(DeployerError):
+    """The database could not take a write (disk full, locked, read-only)."""
+
+
+class SignatureInvalid(DeployerError):
+    """A webhook's signature is missing, malformed or wrong."""
+
+
+class PayloadInvalid(DeployerError):
+    """A webhook's body is not the JSON object its provider sends."""
+
+
+class ExecutorError(DeployerError):
+    """A command could not be started or observed on its machine."""
+
+
+class GitError(DeployerError):
+    """A git call failed; the message holds git's own words."""

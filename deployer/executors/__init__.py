@@ -1,0 +1,1 @@
+"""Where commands run: one contract (`base`), and a driver for each kind of place."""

@@ -1,0 +1,146 @@
+"""The contract of an executor: start a durable command once, follow it, stop it, clean up after it.
+
+A *run* is one execution of one command. Its directory is named by the command's id, so that a restarted runner finds
+it. Every method is idempotent and may be called again after a crash at any point. The order of a run's life::
+
+    launch → (look / read / wait)* → [stop]* → collect → … 24 h … → sweep
+
+Drivers know nothing of tables, web or projects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from deployer.errors import ExecutorError
+
+MAX_VALUE_BYTES = 128 * 1024
+"""The longest ``NAME=value`` that Linux hands to a program (MAX_ARG_STRLEN, 32 pages)."""
+
+TOMBSTONE_S = 24 * 3600
+"""How long a collected run directory keeps saying "this ran"."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_OWNED_BY_SHELL = frozenset(
+    ("PPID", "UID", "EUID", "SHELLOPTS", "PWD", "OLDPWD", "IFS", "OPTIND", "OPTARG", "LINENO", "_")
+)
+
+
+def variable_problem(name: str, value: str) -> str | None:
+    """Why ``name=value`` cannot be given to a command, in words; None if it can."""
+    if not _NAME.match(name):
+        return "a name consists of letters, digits and underscores, and does not begin with a digit"
+    if name in _OWNED_BY_SHELL or name.startswith("BASH"):
+        return f"{name} belongs to the shell and cannot be set"
+    if "\0" in value:
+        return "a value cannot hold a NUL"
+    if len(name) + len(encode(value)) + 2 > MAX_VALUE_BYTES:
+        return f"a value is at most {MAX_VALUE_BYTES // 1024} KiB long"
+    return None
+
+
+def encode(value: str) -> bytes:
+    """The bytes of a value. What was not UTF-8 when it came in goes out as it was."""
+    return value.encode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that is needed to start a command.
+
+    ``script`` is shell text; ``directory`` is absolute. ``files`` are further inputs, written 0600 into the run
+    directory before the start and removed at collection; a value in ``environment`` may name one by ``{run_dir}``.
+    """
+
+    id: str
+    script: str
+    environment: Mapping[str, str]
+    directory: str
+    nonce: str
+    shell: str = "sh"
+    max_output_bytes: int = 1 << 30
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in self.environment.items():
+            problem = variable_problem(name, value)
+            if problem:
+                raise ExecutorError(f"The variable {name} cannot be given to a command: {problem}.")
+        if "\0" in self.script:
+            raise ExecutorError("A command cannot hold a NUL.")
+
+
+class RunState(Enum):
+    """What can be seen of a run."""
+
+    ABSENT = "absent"  # never started: may be launched
+    ALIVE = "alive"  # started, and something of it still runs
+    EXITED = "exited"  # its exit code is recorded
+    LOST = "lost"  # started, not running, and no exit code: it was killed together with its launcher
+
+
+@dataclass(frozen=True)
+class Look:
+    """A look at a run. ``size`` is the number of bytes of output so far."""
+
+    state: RunState
+    size: int = 0
+    exit_code: int | None = None
+    is_from_earlier_boot: bool = False
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    command: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a short probe said: its exit code, and both its outputs as text."""
+
+    code: int
+    output: str
+    errors: str
+
+
+class Executor(Protocol):
+    """A place where commands run. One thread uses an executor; ``wake`` may come from any."""
+
+    def launch(self, run: Run) -> None:
+        """Start the run, unless it was started before.
+
+        Raises ExecutorError if it cannot be started; it may be tried again then.
+        """
+
+    def look(self, run_id: str) -> Look: ...
+
+    def read(self, run_id: str, offset: int, limit: int) -> bytes:
+        """At most ``limit`` bytes of output from ``offset``; fewer at its present end."""
+
+    def wait(self, run_id: str, timeout_s: float) -> None:
+        """Block until there may be something new, ``wake`` was called, or the time is over."""
+
+    def wake(self) -> None: ...
+
+    def stop(self, run_id: str, deploy_id: str, *, force: bool) -> None:
+        """Ask everything that the deployment started to end (TERM), or end it (``force``: KILL)."""
+
+    def survivors(self, deploy_id: str) -> Sequence[Process]:
+        """What still runs of a deployment: processes that carry its ``DEPLOY_ID``."""
+
+    def collect(self, run_id: str) -> None:
+        """Remove a finished run's output and inputs. What proves that it ran stays for ``TOMBSTONE_S``."""
+
+    def sweep(self) -> None:
+        """Remove what collected runs left, once it is old."""
+
+    def base_environment(self) -> dict[str, str]:
+        """PATH, HOME, USER, LOGNAME, LANG and, where it exists, XDG_RUNTIME_DIR of the place."""
+
+    def probe(self, argv: Sequence[str], *, environment: Mapping[str, str], timeout_s: float) -> Answer:
+        """Run a short read-only program and wait for it."""

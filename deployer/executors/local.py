@@ -1,0 +1,227 @@
+"""Commands on this host: run directories under the data folder, followed by inotify."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from inotify_simple import INotify, flags
+
+from deployer.errors import ExecutorError
+from deployer.executors import launcher, processes
+from deployer.executors.base import TOMBSTONE_S, Answer, Look, Process, Run, RunState
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_KEPT_AFTER_COLLECTION = frozenset(("pid", "exit"))
+
+
+class LocalExecutor:
+    """The executor of the host that Deployer runs on. See `base.Executor` for what each method promises."""
+
+    def __init__(self, spool: Path) -> None:
+        self._spool = spool
+        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._script = spool / "run"
+        _write_private(self._script, launcher.SCRIPT.encode())
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._inotify = INotify(nonblocking=True)
+        self._watches: dict[str, int] = {}
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poller = select.poll()
+        self._poller.register(self._inotify.fileno(), select.POLLIN)
+        self._poller.register(self._wake_fd, select.POLLIN)
+
+    def launch(self, run: Run) -> None:
+        directory = self._spool / run.id
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+            if (directory / "pid").exists():
+                return
+            environment = {
+                name: value.replace("{run_dir}", str(directory)) for name, value in run.environment.items()
+            }
+            inputs = {
+                **run.files,
+                "env": launcher.env_file(environment, run.directory),
+                "cmd": launcher.cmd_file(run.script),
+            }
+            for name, content in inputs.items():
+                _write_private(directory / name, content)
+            self._watch(run.id)
+            self._reap()
+            self._children.append(
+                subprocess.Popen(
+                    [
+                        "/bin/sh",
+                        str(self._script),
+                        str(directory),
+                        str(launcher.blocks(run.max_output_bytes)),
+                        run.nonce,
+                        run.shell,
+                    ],
+                    env={"PATH": SYSTEM_PATH},
+                    cwd="/",
+                    start_new_session=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        except OSError as error:
+            raise ExecutorError(f"The command could not be started: {error}.") from error
+
+    def look(self, run_id: str) -> Look:
+        directory = self._spool / run_id
+        pid_line = _read(directory / "pid")
+        if not pid_line.endswith("\n"):
+            # A launcher that has made the file but not yet written it is alive for all anyone can know.
+            return Look(RunState.ALIVE if (directory / "pid").exists() else RunState.ABSENT)
+        pid, start_ticks, boot = pid_line.split()
+        is_earlier = boot != processes.boot_id()
+        # Aliveness before the exit code: what ends in between is then seen as ended, never as lost.
+        is_alive = not is_earlier and self._is_alive(directory, int(pid), int(start_ticks))
+        exit_line = _read(directory / "exit")
+        size = _size(directory / "output")
+        if exit_line.endswith("\n"):
+            self._forget_environment(directory)
+            return Look(RunState.EXITED, size, int(exit_line), is_earlier)
+        if (directory / "group").exists():
+            self._forget_environment(directory)
+        return Look(RunState.ALIVE if is_alive else RunState.LOST, size, None, is_earlier)
+
+    def read(self, run_id: str, offset: int, limit: int) -> bytes:
+        try:
+            with open(self._spool / run_id / "output", "rb", buffering=0) as file:
+                return os.pread(file.fileno(), limit, offset)
+        except FileNotFoundError:
+            return b""
+
+    def wait(self, run_id: str, timeout_s: float) -> None:
+        self._watch(run_id)
+        for fd, _ in self._poller.poll(max(0.0, timeout_s) * 1000):
+            if fd == self._wake_fd:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(fd)
+            else:
+                self._inotify.read(timeout=0)
+
+    def wake(self) -> None:
+        os.eventfd_write(self._wake_fd, 1)
+
+    def stop(self, run_id: str, deploy_id: str, *, force: bool) -> None:
+        number = signal.SIGKILL if force else signal.SIGTERM
+        targets = set(processes.with_variable(f"DEPLOY_ID={deploy_id}".encode()))
+        group = _read(self._spool / run_id / "group").strip()
+        # While no exit is recorded the launcher has not yet waited for its child, so the number is still the
+        # command's; later it could be anybody's.
+        if group and self.look(run_id).state is RunState.ALIVE:
+            targets.update(processes.in_session(int(group)))
+        for pid in targets:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+
+    def survivors(self, deploy_id: str) -> Sequence[Process]:
+        found = processes.with_variable(f"DEPLOY_ID={deploy_id}".encode())
+        return [Process(pid, processes.command_line(pid)) for pid in found]
+
+    def collect(self, run_id: str) -> None:
+        watch = self._watches.pop(run_id, None)
+        if watch is not None:
+            with contextlib.suppress(OSError):
+                self._inotify.rm_watch(watch)
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.scandir(self._spool / run_id):
+                if entry.name not in _KEPT_AFTER_COLLECTION:
+                    os.unlink(entry.path)
+
+    def sweep(self) -> None:
+        oldest = time.time() - TOMBSTONE_S
+        for entry in os.scandir(self._spool):
+            if not entry.is_dir(follow_symlinks=False) or entry.stat().st_mtime > oldest:
+                continue
+            names = set(os.listdir(entry.path))
+            if names <= _KEPT_AFTER_COLLECTION:
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+    def base_environment(self) -> dict[str, str]:
+        user = pwd.getpwuid(os.getuid())
+        environment = {
+            "PATH": SYSTEM_PATH,
+            "HOME": user.pw_dir,
+            "USER": user.pw_name,
+            "LOGNAME": user.pw_name,
+            "LANG": "C.UTF-8",
+        }
+        runtime = f"/run/user/{user.pw_uid}"
+        if os.path.isdir(runtime):
+            environment["XDG_RUNTIME_DIR"] = runtime
+        return environment
+
+    def probe(self, argv: Sequence[str], *, environment: Mapping[str, str], timeout_s: float) -> Answer:
+        try:
+            done = subprocess.run(
+                list(argv),
+                env={**self.base_environment(), **environment},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ExecutorError(f"{argv[0]} could not be asked: {error}.") from error
+        return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def _is_alive(self, directory: Path, pid: int, start_ticks: int) -> bool:
+        found = processes.stat(pid)
+        if found and found.start_ticks == start_ticks and found.state not in "ZX":
+            return True
+        # The launcher is gone. Its copier shares its session; the command has one of its own.
+        sessions = [pid, *(int(group) for group in _read(directory / "group").split())]
+        return any(processes.in_session(session) for session in sessions)
+
+    def _watch(self, run_id: str) -> None:
+        if run_id not in self._watches:
+            with contextlib.suppress(FileNotFoundError):
+                self._watches[run_id] = self._inotify.add_watch(
+                    str(self._spool / run_id), flags.MODIFY | flags.CREATE
+                )
+
+    def _reap(self) -> None:
+        self._children = [child for child in self._children if child.poll() is None]
+
+    @staticmethod
+    def _forget_environment(directory: Path) -> None:
+        """The environment may hold secrets; once the command has read it, it goes."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(directory / "env")
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Complete or not at all, and readable by nobody else from the first byte on."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(fd, "wb") as file:
+        file.write(content)
+    os.rename(temporary, path)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

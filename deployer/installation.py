@@ -1,0 +1,111 @@
+"""One installation: its configuration, its data folder, its database and its key."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deployer import migrations
+from deployer.config import Config
+from deployer.db import Database
+from deployer.errors import ConfigError
+from deployer.security import keyfile
+from deployer.security.vault import Vault
+
+
+class DataDir:
+    """What lies where in the data folder. Everything in it is the daemon's user's alone."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.key_file = root / "key"
+        self.database = root / "deployer.db"
+        self.runner_lock = root / "runner.lock"
+        self.spool = root / "spool"
+        self.mirrors = root / "mirrors"
+        self.checkouts = root / "checkouts"
+        self.scratch = root / "scratch"
+
+    def mirror(self, project_id: str) -> Path:
+        return self.mirrors / f"{project_id}.git"
+
+    def owns(self, path: str) -> bool:
+        """Whether a working copy lies in our own folder of working copies."""
+        return Path(path).is_relative_to(self.checkouts)
+
+    def prepare(self) -> None:
+        """Make the folder (0700). Raises ConfigError where it cannot be made or is not ours."""
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.root.stat().st_uid != os.getuid():
+                raise ConfigError(
+                    f"The data folder {self.root} belongs to another user.",
+                    hint="Start Deployer as that user, or choose another storage.data_dir.",
+                )
+            if self.root.stat().st_mode & 0o077:
+                self.root.chmod(0o700)
+            for folder in (self.spool, self.mirrors, self.checkouts, self.scratch):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            (self.root / "bell").touch(mode=0o600)
+        except OSError as error:
+            raise ConfigError(
+                f"The data folder {self.root} cannot be used: {error.strerror}.",
+                hint="Make it writable for this user, or choose another storage.data_dir.",
+            ) from error
+
+
+class Installation:
+    """Everything that the entry points hand on. ``open`` makes what is missing."""
+
+    def __init__(self, config: Config, data_dir: DataDir, key: bytes) -> None:
+        self.config = config
+        self.data_dir = data_dir
+        self.key = key
+        self.vault = Vault(key)
+        self.database = Database(config)
+
+    @classmethod
+    def open(cls, config: Config) -> Installation:
+        """Make the data folder, the key file and the migrated database where they are missing.
+
+        Raises ConfigError or KeyFileError when they cannot be used.
+        """
+        data_dir = DataDir(config.data_dir)
+        data_dir.prepare()
+        installation = cls(config, data_dir, keyfile.load_or_create(data_dir.key_file))
+        if migrations.is_behind(data_dir.database):
+            with exclusive(data_dir.root / "migrate.lock"):
+                migrations.upgrade(data_dir.database)
+        os.chmod(data_dir.database, 0o600)
+        return installation
+
+    @property
+    def runner_is_up(self) -> bool:
+        """Whether a runner holds its lock on this data folder."""
+        try:
+            fd = os.open(self.data_dir.runner_lock, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            # A shared lock: of two who ask at once neither takes the other for a runner.
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(fd)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file; wait for whoever has it. It is given up with the process, however that ends."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,214 @@
+"""A deployment, its commands, their log chunks, and the events of its life.
+
+Only ``deployments.lifecycle`` writes a status.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from deployer.models.base import Base
+from deployer.models.project import Project
+
+
+class Status(StrEnum):
+    """Where a deployment or a command stands."""
+
+    QUEUED = "queued"  # recorded, not begun
+    RUNNING = "running"  # claimed by a runner
+    SUCCESS = "success"  # every command exited with 0
+    FAILED = "failed"  # ended by its own fault; the cause says which
+    CANCELLED = "cancelled"  # a person asked for it
+    INTERRUPTED = "interrupted"  # the host or the process went away under it; the cause says how
+    SUPERSEDED = "superseded"  # a newer push took its place (deployments only)
+    SKIPPED = "skipped"  # never begun because an earlier one did not succeed (commands only)
+
+    @property
+    def is_final(self) -> bool:
+        return self not in (Status.QUEUED, Status.RUNNING)
+
+
+class Trigger(StrEnum):
+    """What asked for a deployment."""
+
+    PUSH = "push"
+    MANUAL = "manual"
+
+
+class CommandKind(StrEnum):
+    """Who composed a command."""
+
+    FETCH = "fetch"  # built in: the forge's branches into the project's mirror
+    CHECKOUT = "checkout"  # built in: the commit from the mirror into the working copy
+    CLONE = "clone"  # built in: the working copy of a project that pulls by itself
+    STEP = "step"  # a line of the project's step list
+
+
+QUEUED = sa.literal_column("'queued'", sa.String)
+RUNNING = sa.literal_column("'running'", sa.String)
+"""Written out instead of bound: SQLite uses a partial index only where it can read the value in the statement."""
+
+
+def _status_column() -> Mapped[Status]:
+    return mapped_column(
+        sa.Enum(Status, native_enum=False, length=16, values_callable=lambda e: [member.value for member in e])
+    )
+
+
+class Deployment(Base):
+    __tablename__ = "deployments"
+    __table_args__ = (
+        # Never two of one project at once, whoever claims.
+        sa.Index(
+            "uq_deployments_running_project",
+            "project_id",
+            unique=True,
+            sqlite_where=sa.text("status = 'running'"),
+            postgresql_where=sa.text("status = 'running'"),
+        ),
+        # Latest wins: one queued push for a project and branch.
+        sa.Index(
+            "uq_deployments_queued_push",
+            "project_id",
+            "branch",
+            unique=True,
+            sqlite_where=sa.text("status = 'queued' AND trigger = 'push'"),
+            postgresql_where=sa.text("status = 'queued' AND trigger = 'push'"),
+        ),
+        # A delivery is run once; again only after it failed or was lost.
+        sa.Index(
+            "uq_deployments_delivery",
+            "project_id",
+            "delivery_guid",
+            unique=True,
+            sqlite_where=sa.text("delivery_guid IS NOT NULL AND status NOT IN ('failed', 'interrupted')"),
+            postgresql_where=sa.text("delivery_guid IS NOT NULL AND status NOT IN ('failed', 'interrupted')"),
+        ),
+        sa.Index(
+            "ix_deployments_open",
+            "status",
+            "number",
+            sqlite_where=sa.text("status IN ('queued', 'running')"),
+            postgresql_where=sa.text("status IN ('queued', 'running')"),
+        ),
+        sa.Index("ix_deployments_project_number", "project_id", "number"),
+        {"sqlite_autoincrement": True},
+    )
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(sa.String(36), unique=True)
+    project_id: Mapped[str] = mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"))
+    status: Mapped[Status] = _status_column()
+    cause: Mapped[str | None] = mapped_column(sa.Text)
+    trigger: Mapped[Trigger] = mapped_column(
+        sa.Enum(Trigger, native_enum=False, length=16, values_callable=lambda e: [member.value for member in e])
+    )
+    triggered_by: Mapped[str | None] = mapped_column(sa.String(255))
+    branch: Mapped[str] = mapped_column(sa.String(255))
+    # The commit asked for; of a manual deployment it is empty until the runner has resolved the branch's tip.
+    commit_sha: Mapped[str | None] = mapped_column(sa.String(64))
+    # What was really in the working copy at the end.
+    deployed_sha: Mapped[str | None] = mapped_column(sa.String(64))
+    commit_message: Mapped[str | None] = mapped_column(sa.Text)
+    author_name: Mapped[str | None] = mapped_column(sa.String(255))
+    author_email: Mapped[str | None] = mapped_column(sa.String(255))
+    pusher: Mapped[str | None] = mapped_column(sa.String(255))
+    compare_url: Mapped[str | None] = mapped_column(sa.String(2048))
+    repository: Mapped[str | None] = mapped_column(sa.String(255))
+    delivery_guid: Mapped[str | None] = mapped_column(sa.String(64))
+    superseded_by: Mapped[str | None] = mapped_column(sa.String(36))
+    queued_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    cancel_requested_by: Mapped[str | None] = mapped_column(sa.String(255))
+    runner_id: Mapped[str | None] = mapped_column(sa.String(36))
+
+    project: Mapped[Project] = relationship()
+    commands: Mapped[list[Command]] = relationship(order_by="Command.position", viewonly=True)
+
+    @property
+    def ref(self) -> str:
+        return reference(self.number)
+
+    @property
+    def sha(self) -> str | None:
+        return self.deployed_sha or self.commit_sha
+
+
+def reference(number: int) -> str:
+    """The short name of a deployment that people say to each other: ``DEP-0042``."""
+    return f"DEP-{number:04d}"
+
+
+class Command(Base):
+    __tablename__ = "commands"
+    __table_args__ = (sa.UniqueConstraint("deployment_id", "position"),)
+
+    # Derived from deployment and position, so that a restarted runner computes the same one.
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    deployment_id: Mapped[str] = mapped_column(sa.ForeignKey("deployments.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    kind: Mapped[CommandKind] = mapped_column(
+        sa.Enum(CommandKind, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e])
+    )
+    name: Mapped[str] = mapped_column(sa.String(200))
+    line: Mapped[str] = mapped_column(sa.Text)
+    timeout_s: Mapped[int]
+    status: Mapped[Status] = _status_column()
+    cause: Mapped[str | None] = mapped_column(sa.Text)
+    exit_code: Mapped[int | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    # Random, written after the last byte of output, so that the reader knows that it has everything.
+    nonce: Mapped[str] = mapped_column(sa.String(32))
+    # Bytes of raw output that are stored, redacted or cut: where reading goes on.
+    output_offset: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    # Bytes of output that were not kept, between the kept head and the kept tail.
+    cut_bytes: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    # The number after which the cut lies; chunks up to it are the head.
+    cut_after_seq: Mapped[int | None]
+
+
+class ChunkKind(StrEnum):
+    """Who speaks in a log chunk."""
+
+    OUTPUT = "output"  # the command
+    SYSTEM = "system"  # Deployer, about the command
+
+
+class LogChunk(Base):
+    """A numbered piece of a command's output.
+
+    ``seq`` is the number of its last line; it holds the lines ``seq - lines + 1 … seq``. A piece after the
+    last newline counts as a line. Numbers only grow within a deployment.
+    """
+
+    __tablename__ = "log_chunks"
+
+    deployment_id: Mapped[str] = mapped_column(sa.ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    command_id: Mapped[str] = mapped_column(sa.ForeignKey("commands.id", ondelete="CASCADE"), index=True)
+    lines: Mapped[int]
+    kind: Mapped[ChunkKind] = mapped_column(
+        sa.Enum(ChunkKind, native_enum=False, length=8, values_callable=lambda e: [m.value for m in e])
+    )
+    data: Mapped[bytes]
+    created_at: Mapped[datetime]
+
+
+class DeploymentEvent(Base):
+    """One change of a deployment's status: when, to what, and by whom or why."""
+
+    __tablename__ = "deployment_events"
+    __table_args__ = (sa.Index("ix_deployment_events_deployment_id", "deployment_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    deployment_id: Mapped[str] = mapped_column(sa.ForeignKey("deployments.id", ondelete="CASCADE"))
+    at: Mapped[datetime]
+    event: Mapped[str] = mapped_column(sa.String(24))
+    detail: Mapped[str | None] = mapped_column(sa.Text)

@@ -1,0 +1,70 @@
+"""A project: a repository, a branch, its step list and variables, and the secrets to reach it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from deployer.models.base import Base
+
+
+class Project(Base):
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    repository_url: Mapped[str] = mapped_column(sa.String(2048))
+    branch: Mapped[str] = mapped_column(sa.String(255))
+    path: Mapped[str] = mapped_column(sa.String(4096))
+    shell: Mapped[str] = mapped_column(sa.String(8), default="sh")
+    auto_deploy: Mapped[bool] = mapped_column(default=True)
+    cancel_running: Mapped[bool] = mapped_column(default=False)
+    # The next three are encrypted by security.vault, each bound to this project and column.
+    webhook_secret: Mapped[bytes]
+    deploy_key_private: Mapped[bytes | None]
+    https_token: Mapped[bytes | None]
+    deploy_key_public: Mapped[str | None] = mapped_column(sa.String(512))
+    connected_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    steps: Mapped[list[Step]] = relationship(
+        order_by="Step.position", cascade="all, delete-orphan", passive_deletes=True
+    )
+    variables: Mapped[list[Variable]] = relationship(
+        order_by="Variable.name", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class Step(Base):
+    __tablename__ = "steps"
+    __table_args__ = (sa.UniqueConstraint("project_id", "position"),)
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    project_id: Mapped[str] = mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    name: Mapped[str] = mapped_column(sa.String(200))
+    command: Mapped[str] = mapped_column(sa.Text)
+    timeout_s: Mapped[int | None]
+
+
+class Variable(Base):
+    """One environment variable of a project's commands. A secret one is stored encrypted and never shown again."""
+
+    __tablename__ = "variables"
+    __table_args__ = (
+        sa.UniqueConstraint("project_id", "name"),
+        sa.CheckConstraint("(plain_value IS NULL) <> (secret_value IS NULL)", name="one_value"),
+    )
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    project_id: Mapped[str] = mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(sa.String(255))
+    plain_value: Mapped[str | None] = mapped_column(sa.Text)
+    secret_value: Mapped[bytes | None]
+
+    @property
+    def is_secret(self) -> bool:
+        return self.secret_value is not None

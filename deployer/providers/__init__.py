@@ -1,0 +1,1 @@
+"""What forges send: each module verifies a delivery and turns it into a `Push`. They know neither Flask nor tables."""

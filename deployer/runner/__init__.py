@@ -1,0 +1,1 @@
+"""The runner: claims deployments, runs their commands, and keeps house."""

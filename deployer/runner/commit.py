@@ -1,0 +1,76 @@
+"""Which commit a deployment is about, asked of the project's mirror after the fetch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployer.commands import git
+from deployer.executors.base import Answer, Executor
+
+PROBE_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``sha`` where the deployment goes on; else why it ends: as superseded, or as failed."""
+
+    sha: str | None = None
+    is_stale: bool = False
+    cause: str = ""
+
+
+class Repository:
+    """Questions to a git directory on the daemon's host, each a short read-only call."""
+
+    def __init__(self, executor: Executor, directory: Path) -> None:
+        self._executor = executor
+        self._directory = directory
+
+    def settle(self, branch: str, wanted: str | None, live: str | None) -> Finding:
+        """Decide for ``wanted`` (the branch's tip where it is None).
+
+        ``live`` is the last commit deployed, given only where a push must not go behind it.
+        """
+        tip = self.commit_of(f"refs/heads/{branch}")
+        if tip is None:
+            return Finding(cause=f"the branch {branch} has no commit")
+        if wanted is None or wanted == tip:
+            return Finding(tip)
+        if self.commit_of(wanted) is None or not self._contains(wanted, tip):
+            return Finding(
+                cause=f"commit {wanted[:7]} is not on the branch {branch}; if the branch was rewritten, "
+                "deploy it again to get its present tip"
+            )
+        if live and self.commit_of(live) and self._contains(wanted, live):
+            return Finding(is_stale=True, cause=f"what is live ({live[:7]}) already contains {wanted[:7]}")
+        return Finding(wanted)
+
+    def describe(self, sha: str) -> dict[str, str]:
+        """Author and message of a commit, as columns of a deployment."""
+        parts = self._ask(git.describe(self._directory, sha)).output.split("\0", 2)
+        if len(parts) != 3:
+            return {}
+        return {
+            "author_name": parts[0][:255],
+            "author_email": parts[1][:255],
+            "commit_message": parts[2].strip()[:10_000],
+        }
+
+    def commit_of(self, ref: str) -> str | None:
+        answer = self._ask(git.resolve(self._directory, ref))
+        return answer.output.strip() if answer.code == 0 else None
+
+    def is_on_branch(self, branch: str) -> bool:
+        """Whether this is a working copy with ``branch`` checked out (not a detached HEAD)."""
+        head = self._ask(git.head(self._directory))
+        return head.code == 0 and head.output.strip() == f"refs/heads/{branch}"
+
+    def _contains(self, ancestor: str, descendant: str) -> bool:
+        if ancestor == descendant:
+            return True
+        return self._ask(git.contains(self._directory, ancestor, descendant)).code == 0
+
+    def _ask(self, argv: Sequence[str]) -> Answer:
+        return self._executor.probe(argv, environment=git.environment(None), timeout_s=PROBE_TIMEOUT_S)

@@ -1,0 +1,361 @@
+"""One deployment, from top to bottom: what it will run, then each command, then its end.
+
+It can be left at any point and begun again: everything it needs is in the database and in the run directories, and
+every part of it looks first at what is already there.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+from deployer import clock, projects, settings
+from deployer.commands import git
+from deployer.db import retrying
+from deployer.deployments import lifecycle
+from deployer.deployments.lifecycle import PlannedCommand
+from deployer.errors import DeployerError, ExecutorError, LostClaim
+from deployer.executors.base import Executor, Run
+from deployer.executors.launcher import end_mark
+from deployer.installation import Installation
+from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger
+from deployer.models.project import Project
+from deployer.runner.commit import Repository
+from deployer.runner.follow import Ending, Follower
+from deployer.runner.log_sink import LogSink, Numbering
+from deployer.security.redaction import Redactor
+
+log = logging.getLogger("deployer.runner")
+
+_COMMAND_IDS = uuid.UUID("6d0c5f5e-3f3b-4bb1-9a8e-5f1d1a1c7a11")
+
+
+class Deploy:
+    """The work on one claimed deployment."""
+
+    def __init__(self, installation: Installation, executor: Executor, runner_id: str, deployment_id: str) -> None:
+        self._data_dir = installation.data_dir
+        self._database = installation.database
+        self._config = installation.config
+        self._vault = installation.vault
+        self._executor = executor
+        self._runner_id = runner_id
+        self._id = deployment_id
+        with Session(self._database.engine, expire_on_commit=False) as session:
+            self._deployment = session.scalars(
+                sa.select(Deployment)
+                .where(Deployment.id == deployment_id)
+                .options(
+                    joinedload(Deployment.project).options(
+                        selectinload(Project.steps), selectinload(Project.variables)
+                    ),
+                    selectinload(Deployment.commands),
+                )
+            ).one()
+            self._extra_path = settings.extra_path(session.connection())
+            self._numbering = Numbering.of(session.connection(), deployment_id)
+        self._project = self._deployment.project
+        self._commands = list(self._deployment.commands)
+        self._mirror = Repository(executor, self._data_dir.mirror(self._project.id))
+        self._working_copy = Repository(executor, Path(self._project.path))
+
+    def run(self) -> None:
+        """Bring the deployment to its end. Raises LostClaim when another runner has taken it."""
+        try:
+            self._secrets = projects.open_secrets(self._project, self._vault)
+            status = self._run_commands()
+        except LostClaim:
+            raise
+        except DeployerError as error:
+            status = self._end(Status.FAILED, str(error))
+        log.info("%s %s: %s", self._deployment.ref, self._project.name, status)
+
+    def _run_commands(self) -> Status:
+        self._redacted = self._secrets.to_redact()
+        if not self._commands:
+            self._commands = self._plan()
+        for position, command in enumerate(self._commands):
+            if command.status.is_final:
+                continue
+            if position and self._commands[position - 1].kind is CommandKind.FETCH:
+                ended = self._settle_on_commit()
+                if ended:
+                    return ended
+            status = self._run_command(command, self._commands[position + 1 :])
+            if status is not Status.SUCCESS:
+                return status
+        return Status.SUCCESS
+
+    # What will run ----------------------------------------------------------------------------------------------
+
+    def _plan(self) -> list[Command]:
+        """Write down what this deployment runs; later edits of the project do not change it."""
+        planned = [
+            PlannedCommand(
+                id=str(uuid.uuid5(_COMMAND_IDS, f"{self._id}/{position}")),
+                position=position,
+                kind=kind,
+                name=name,
+                line=line,
+                timeout_s=timeout_s,
+                nonce=uuid.uuid4().hex,
+            )
+            for position, (kind, name, line, timeout_s) in enumerate(self._wanted())
+        ]
+
+        def write() -> None:
+            with self._database.write() as connection:
+                lifecycle.plan(connection, self._id, planned)
+
+        retrying(write)
+        with Session(self._database.engine, expire_on_commit=False) as session:
+            wanted = sa.select(Command).where(Command.deployment_id == self._id).order_by(Command.position)
+            return list(session.scalars(wanted))
+
+    def _wanted(self) -> Iterator[tuple[CommandKind, str, str, int]]:
+        branch, url = self._deployment.branch, self._project.repository_url
+        limit = self._config.git.timeout
+        yield CommandKind.FETCH, "fetch", f"git fetch {url}", limit
+        if not self._pulls_itself:
+            yield CommandKind.CHECKOUT, "checkout", f"git checkout {branch}", limit
+        elif not self._working_copy.is_on_branch(branch):
+            yield CommandKind.CLONE, "clone", f"git clone --branch {branch} {url}", limit
+        for step in self._project.steps:
+            yield CommandKind.STEP, step.name, step.command, step.timeout_s or self._config.runner.default_timeout
+
+    @property
+    def _pulls_itself(self) -> bool:
+        return bool(self._project.steps) and git.pulls_itself(self._project.steps[0].command)
+
+    # A command --------------------------------------------------------------------------------------------------
+
+    def _run_command(self, command: Command, rest: Sequence[Command]) -> Status:
+        """Run a command, or go on with it after a restart; its status on record."""
+        is_resumed = command.status is Status.RUNNING
+        if not is_resumed:
+            by = self._begin(command)
+            if by:
+                return self._end(Status.CANCELLED, f"cancelled by {by}")
+        sink = self._sink(command)
+        if is_resumed:
+            with self._database.read() as connection:
+                sink.resume(connection)
+        try:
+            self._executor.launch(self._run_of(command))
+        except ExecutorError as error:
+            sink.system(str(error))
+            ending = Ending(Status.FAILED, None, str(error))
+        else:
+            ending = self._follower(command, sink).follow()
+        if ending.status is Status.SUCCESS and not rest:
+            self._name_survivors(sink)
+        status = self._record(command, sink, ending, rest)
+        self._executor.collect(command.id)
+        return status
+
+    def _begin(self, command: Command) -> str | None:
+        """Mark the command as running, unless somebody asked for the deployment's end: then who."""
+
+        def write() -> str | None:
+            with self._database.write() as connection:
+                by = lifecycle.cancel_requested_by(connection, self._id)
+                if not by:
+                    command.started_at = lifecycle.start_command(connection, command.id, self._runner_id)
+                return by
+
+        by = retrying(write)
+        if not by:
+            command.status = Status.RUNNING
+        return by
+
+    def _record(self, command: Command, sink: LogSink, ending: Ending, rest: Sequence[Command]) -> Status:
+        """Commit a command's end with its last output and with what follows it: the deployment's end, or the next
+        command's beginning (after a fetch, the commit has to be settled first)."""
+        is_over = ending.status is not Status.SUCCESS or not rest
+        following = rest[0] if rest and not is_over and command.kind is not CommandKind.FETCH else None
+        cause = Redactor(self._redacted).text(ending.cause) if ending.cause else None
+        deployed_sha = self._deployed_sha(command) if is_over else None
+
+        def write() -> Status:
+            with self._database.write() as connection:
+                sink.flush(connection, self._runner_id)
+                lifecycle.finish_command(
+                    connection,
+                    command.id,
+                    self._runner_id,
+                    ending.status,
+                    exit_code=ending.exit_code,
+                    cause=cause,
+                )
+                if is_over:
+                    if deployed_sha:
+                        lifecycle.record_commit(connection, self._id, self._runner_id, deployed_sha=deployed_sha)
+                    lifecycle.end(connection, self._id, self._runner_id, ending.status, cause)
+                elif following:
+                    by = lifecycle.cancel_requested_by(connection, self._id)
+                    if by:
+                        lifecycle.cancel(connection, self._id, self._runner_id, f"cancelled by {by}")
+                        return Status.CANCELLED
+                    following.started_at = lifecycle.start_command(connection, following.id, self._runner_id)
+            return ending.status
+
+        status = retrying(write)
+        sink.settle()
+        command.status = ending.status
+        if following and status is Status.SUCCESS:
+            following.status = Status.RUNNING
+        return status
+
+    def _follower(self, command: Command, sink: LogSink) -> Follower:
+        assert command.started_at is not None
+        elapsed = max(0.0, (clock.now() - command.started_at).total_seconds())
+        return Follower(
+            self._executor,
+            sink,
+            run_id=command.id,
+            deploy_id=self._id,
+            title=f"step '{command.name}'" if command.kind is CommandKind.STEP else f"'{command.line}'",
+            seconds_left=command.timeout_s - elapsed,
+            timeout_s=command.timeout_s,
+            grace_s=self._config.runner.cancel_grace,
+            max_output_bytes=self._config.logs.max_spool_bytes,
+            cancelled_by=self._cancelled_by,
+            save=lambda: self._save(sink),
+        )
+
+    def _sink(self, command: Command) -> LogSink:
+        return LogSink(
+            deployment_id=self._id,
+            command_id=command.id,
+            mark=end_mark(command.nonce),
+            redactor=Redactor(self._redacted),
+            numbering=self._numbering,
+            max_bytes=self._config.logs.max_bytes_per_command,
+            offset=command.output_offset,
+            cut_bytes=command.cut_bytes,
+            cut_after_seq=command.cut_after_seq,
+        )
+
+    def _save(self, sink: LogSink) -> None:
+        def write() -> None:
+            with self._database.write() as connection:
+                sink.flush(connection, self._runner_id)
+
+        retrying(write)
+        sink.settle()
+
+    def _cancelled_by(self) -> str | None:
+        with self._database.read() as connection:
+            return lifecycle.cancel_requested_by(connection, self._id)
+
+    def _name_survivors(self, sink: LogSink) -> None:
+        for process in self._executor.survivors(self._id):
+            sink.system(f"Still running, and left alone: {process.command} (process {process.pid}).")
+
+    # What a command gets ----------------------------------------------------------------------------------------
+
+    def _run_of(self, command: Command) -> Run:
+        environment = self._executor.base_environment()
+        environment["PATH"] = ":".join([*self._extra_path, environment["PATH"]])
+        files: dict[str, bytes] = {}
+        mirror = self._data_dir.mirror(self._project.id)
+        url, path = self._project.repository_url, self._project.path
+        script, directory, shell = command.line, str(self._data_dir.root), "sh"
+        if command.kind is CommandKind.STEP:
+            directory, shell = path, self._project.shell
+            environment |= self._secrets.variables
+        elif command.kind is CommandKind.FETCH:
+            script = git.FETCH
+            environment |= git.environment(url, self._credential(files)) | git.fetch_variables(mirror, url)
+        else:
+            script = git.CHECKOUT if command.kind is CommandKind.CHECKOUT else git.CLONE
+            environment |= git.environment(None)
+            environment |= git.copy_variables(mirror, path, owned=self._data_dir.owns(path))
+        return Run(
+            id=command.id,
+            script=script,
+            environment=environment | self._facts(),
+            directory=directory,
+            nonce=command.nonce,
+            shell=shell,
+            max_output_bytes=self._config.logs.max_spool_bytes,
+            files=files,
+        )
+
+    def _credential(self, files: dict[str, bytes]) -> git.Credential:
+        key = self._secrets.deploy_key
+        if key:
+            files["deploy_key"] = key
+        return git.Credential(
+            token=self._secrets.https_token,
+            key_path="{run_dir}/deploy_key" if key else None,
+            known_hosts=self._config.git.known_hosts,
+        )
+
+    def _facts(self) -> dict[str, str]:
+        deployment = self._deployment
+        return {
+            "DEPLOY_ID": deployment.id,
+            "DEPLOY_REF": deployment.ref,
+            "DEPLOY_PROJECT": self._project.name,
+            "DEPLOY_BRANCH": deployment.branch,
+            "DEPLOY_SHA": deployment.commit_sha or "",
+            "DEPLOY_AUTHOR": deployment.author_name or "",
+            "DEPLOY_TRIGGER": str(deployment.trigger),
+        }
+
+    # The commit -------------------------------------------------------------------------------------------------
+
+    def _settle_on_commit(self) -> Status | None:
+        """After the fetch: which commit this is. The status, where the deployment ends here."""
+        is_push = self._deployment.trigger is Trigger.PUSH
+        live = self._live_sha() if is_push else None
+        found = self._mirror.settle(self._deployment.branch, self._deployment.commit_sha, live)
+        if found.sha is None:
+            return self._end(Status.SUPERSEDED if found.is_stale else Status.FAILED, found.cause)
+        facts = {"commit_sha": found.sha} if self._deployment.commit_sha != found.sha else {}
+        if self._deployment.commit_message is None:
+            facts |= self._mirror.describe(found.sha)
+        if facts:
+
+            def write() -> None:
+                with self._database.write() as connection:
+                    lifecycle.record_commit(connection, self._id, self._runner_id, **facts)
+
+            retrying(write)
+            for name, value in facts.items():
+                setattr(self._deployment, name, value)
+        return None
+
+    def _live_sha(self) -> str | None:
+        """The commit that the last successful deployment of this project left."""
+        with self._database.read() as connection:
+            return connection.scalar(
+                sa.select(Deployment.deployed_sha)
+                .where(Deployment.project_id == self._project.id, Deployment.status == Status.SUCCESS)
+                .order_by(Deployment.finished_at.desc(), Deployment.number.desc())
+                .limit(1)
+            )
+
+    def _deployed_sha(self, command: Command) -> str | None:
+        """What is in the working copy at the end, whoever brought it."""
+        if command.kind is CommandKind.FETCH:
+            return None
+        if self._pulls_itself or command.kind is not CommandKind.STEP:
+            return self._working_copy.commit_of("HEAD")
+        return self._deployment.commit_sha
+
+    # Its end outside a command ----------------------------------------------------------------------------------
+
+    def _end(self, status: Status, cause: str) -> Status:
+        def write() -> None:
+            with self._database.write() as connection:
+                lifecycle.end(connection, self._id, self._runner_id, status, cause)
+
+        retrying(write)
+        return status

@@ -1,0 +1,244 @@
+"""From raw output to stored log: end mark, redaction, numbering, bounds.
+
+A sink belongs to one command. What it stores and how far it has read are committed together, so that a runner that
+is killed at any point neither loses nor doubles a byte.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import sqlalchemy as sa
+
+from deployer import clock
+from deployer.deployments import lifecycle
+from deployer.models.deployment import ChunkKind, LogChunk
+from deployer.security.redaction import Redactor
+
+READ_BYTES = 256 * 1024
+
+_chunks = sa.inspect(LogChunk).local_table
+
+
+class Numbering:
+    """The numbers of a deployment's log lines: one counter over all its commands."""
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+
+    @classmethod
+    def of(cls, connection: sa.Connection, deployment_id: str) -> Numbering:
+        last = connection.scalar(
+            sa.select(sa.func.max(_chunks.c.seq)).where(_chunks.c.deployment_id == deployment_id)
+        )
+        return cls(last or 0)
+
+    def take(self, data: bytes) -> tuple[int, int]:
+        """The number of the last line of ``data``, and how many lines it has. A piece without a newline is one."""
+        lines = data.count(b"\n") + (not data.endswith(b"\n"))
+        self.last += lines
+        return self.last, lines
+
+
+class LogSink:
+    """Takes a command's output and stores it, redacted and bounded to head and tail.
+
+    ``position`` is the raw offset to read from next. Pending data is written by ``flush`` in the caller's
+    transaction.
+    """
+
+    def __init__(
+        self,
+        *,
+        deployment_id: str,
+        command_id: str,
+        mark: bytes,
+        redactor: Redactor,
+        numbering: Numbering,
+        max_bytes: int,
+        offset: int = 0,
+        cut_bytes: int = 0,
+        cut_after_seq: int | None = None,
+    ) -> None:
+        self._deployment_id = deployment_id
+        self._command_id = command_id
+        self._mark = mark
+        self._redactor = redactor
+        self._numbering = numbering
+        self._half = max_bytes // 2
+        self._cut_bytes = cut_bytes
+        self._cut_after_seq = cut_after_seq
+        self._head_bytes = 0
+        self._head_seq = 0
+        self._tail: deque[tuple[int, int]] = deque()
+        self._tail_bytes = 0
+        self._held_mark = b""
+        self._pending: list[tuple[ChunkKind, bytes]] = []
+        # Numbered, but not known to be committed: written again should the transaction fail.
+        self._unsaved: list[dict[str, Any]] = []
+        self._dropped: list[int] = []
+        self._has_news = False
+        self.position = offset
+        self.is_complete = False
+
+    def resume(self, connection: sa.Connection) -> None:
+        """Learn what an earlier runner stored of this command."""
+        rows = connection.execute(
+            sa.select(_chunks.c.seq, sa.func.length(_chunks.c.data))
+            .where(_chunks.c.command_id == self._command_id)
+            .order_by(_chunks.c.seq)
+        ).all()
+        for seq, size in rows:
+            self._account(seq, size)
+
+    @property
+    def has_pending(self) -> bool:
+        return bool(self._pending) or self._has_news
+
+    @property
+    def tail_bytes(self) -> int:
+        """How much of the end of a flood is kept."""
+        return self._half
+
+    @property
+    def is_past_head(self) -> bool:
+        return self._head_bytes >= self._half
+
+    def feed(self, raw: bytes) -> None:
+        """Take the next raw bytes, which begin at ``position``. What follows the end mark is ignored."""
+        if self.is_complete:
+            return
+        self.position += len(raw)
+        text = self._held_mark + raw if self._held_mark else raw
+        end = text.find(self._mark)
+        if end >= 0:
+            self.is_complete = True
+            # Nothing behind the mark is output, so nothing of it counts as unread.
+            self._held_mark = b""
+            shown = self._redactor.feed(text[:end]) + self._redactor.finish()
+        else:
+            keep = _overlap(text, self._mark)
+            self._held_mark = text[len(text) - keep :] if keep else b""
+            shown = self._redactor.feed(text[: len(text) - keep] if keep else text)
+        if shown:
+            self._pending.append((ChunkKind.OUTPUT, shown))
+
+    def finish(self) -> None:
+        """No more will come: what was held back is shown."""
+        shown = self._redactor.feed(self._held_mark) + self._redactor.finish()
+        self._held_mark = b""
+        if shown:
+            self._pending.append((ChunkKind.OUTPUT, shown))
+
+    def skip_to(self, target: int, window: bytes) -> None:
+        """Leave out output up to raw offset ``target``; the head is stored, so this is the one cut.
+
+        ``window`` is what surrounds the place, from ``skip_margin`` bytes before it. The place is moved behind a
+        secret that lies across it.
+        """
+        assert self.is_past_head and not self._pending
+        target += self._redactor.cut_after(window, self.skip_margin) - self.skip_margin
+        self._note_cut(target - self._offset())
+        self._redactor.finish()
+        self._held_mark = b""
+        self.position = target
+        self._drop_tail(0)
+        self._has_news = True
+
+    @property
+    def skip_margin(self) -> int:
+        return self._redactor.longest
+
+    def system(self, message: str) -> None:
+        """A line of Deployer's own, about the command."""
+        self._pending.append((ChunkKind.SYSTEM, self._redactor.text(message).encode() + b"\n"))
+
+    def flush(self, connection: sa.Connection, runner_id: str) -> None:
+        """Store what is pending together with the offset; `settle` follows the commit. Raises LostClaim."""
+        self._number_pending()
+        if self._unsaved:
+            connection.execute(_chunks.insert(), self._unsaved)
+        if self._dropped:
+            connection.execute(
+                _chunks.delete().where(
+                    _chunks.c.deployment_id == self._deployment_id, _chunks.c.seq.in_(self._dropped)
+                )
+            )
+        lifecycle.record_output(
+            connection,
+            self._command_id,
+            runner_id,
+            output_offset=self._offset(),
+            cut_bytes=self._cut_bytes,
+            cut_after_seq=self._cut_after_seq,
+        )
+
+    def settle(self) -> None:
+        """The transaction of the last `flush` is committed."""
+        self._unsaved.clear()
+        self._dropped.clear()
+        self._has_news = False
+
+    def _number_pending(self) -> None:
+        now = clock.now()
+        for kind, data in _merged(self._pending):
+            seq, lines = self._numbering.take(data)
+            self._unsaved.append(
+                {
+                    "deployment_id": self._deployment_id,
+                    "seq": seq,
+                    "command_id": self._command_id,
+                    "lines": lines,
+                    "kind": kind,
+                    "data": data,
+                    "created_at": now,
+                }
+            )
+            self._account(seq, len(data))
+        self._has_news = self._has_news or bool(self._pending)
+        self._pending.clear()
+        if self._tail_bytes > self._half:
+            self._drop_tail(self._half)
+
+    def _offset(self) -> int:
+        return self.position - len(self._held_mark) - self._redactor.held
+
+    def _account(self, seq: int, size: int) -> None:
+        if not self.is_past_head:
+            self._head_bytes += size
+            self._head_seq = seq
+        else:
+            self._tail.append((seq, size))
+            self._tail_bytes += size
+
+    def _note_cut(self, size: int) -> None:
+        self._cut_bytes += size
+        if self._cut_after_seq is None:
+            self._cut_after_seq = self._head_seq
+
+    def _drop_tail(self, limit: int) -> None:
+        while self._tail and self._tail_bytes > limit:
+            seq, size = self._tail.popleft()
+            self._tail_bytes -= size
+            self._note_cut(size)
+            self._dropped.append(seq)
+
+
+def _merged(pending: list[tuple[ChunkKind, bytes]]) -> list[tuple[ChunkKind, bytes]]:
+    """Neighbours of one kind as one chunk."""
+    merged: list[tuple[ChunkKind, list[bytes]]] = []
+    for kind, data in pending:
+        if merged and merged[-1][0] is kind:
+            merged[-1][1].append(data)
+        else:
+            merged.append((kind, [data]))
+    return [(kind, b"".join(parts)) for kind, parts in merged]
+
+
+def _overlap(text: bytes, mark: bytes) -> int:
+    """How many bytes at the end of ``text`` could be the beginning of ``mark``."""
+    start = text.rfind(mark[:1], max(0, len(text) - len(mark) + 1))
+    if start < 0:
+        return 0
+    return len(text) - start if mark.startswith(text[start:]) else 0

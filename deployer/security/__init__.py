@@ -1,0 +1,1 @@
+"""What keeps secrets secret and strangers out. Nothing here knows Flask or the tables."""
