@@ -1,0 +1,1 @@
+"""The specification: unit and integration tests with real parts."""

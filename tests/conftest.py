@@ -1,0 +1,93 @@
+"""The standing parts: an installation, repositories, projects, an operator, and a runner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer.config import Config, GitSettings, RunnerSettings, StorageSettings
+from deployer.executors import processes
+from deployer.installation import Installation
+from deployer.models import Project
+from tests.support.operator import Operator
+from tests.support.repository import Repository
+from tests.support.runner_process import RunnerProcess
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config(
+        storage=StorageSettings(data_dir=str(tmp_path / "data")),
+        git=GitSettings(allow_file=True),
+        runner=RunnerSettings(cancel_grace=1),
+    )
+
+
+@pytest.fixture
+def installation(config: Config) -> Iterator[Installation]:
+    opened = Installation.open(config)
+    yield opened
+    opened.database.dispose()
+
+
+@pytest.fixture
+def operator(installation: Installation) -> Operator:
+    return Operator(installation)
+
+
+@pytest.fixture
+def make_repository(tmp_path: Path) -> Callable[..., Repository]:
+    """A repository with one commit."""
+
+    def make(name: str = "origin") -> Repository:
+        repository = Repository(tmp_path / name)
+        repository.commit("first", README_md="hello\n")
+        return repository
+
+    return make
+
+
+@pytest.fixture
+def repository(make_repository: Callable[..., Repository]) -> Repository:
+    return make_repository()
+
+
+@pytest.fixture
+def make_project(operator: Operator, repository: Repository) -> Callable[..., Project]:
+    """A project of `repository`: ``make_project("step", "step", name=…, …)``."""
+
+    def make(*steps: Any, url: str | None = None, **given: Any) -> Project:
+        return operator.make_project(url or repository.url, steps or ("true",), **given)
+
+    return make
+
+
+@pytest.fixture
+def make_runner(config: Config, operator: Operator, tmp_path: Path) -> Iterator[Callable[..., RunnerProcess]]:
+    """Runners that are not started yet. At the end they, and what their deployments left running, are killed."""
+    made: list[RunnerProcess] = []
+
+    def make(environment: dict[str, str] | None = None) -> RunnerProcess:
+        made.append(RunnerProcess(config, tmp_path / f"runner-{len(made)}.log", environment))
+        return made[-1]
+
+    yield make
+    for runner in made:
+        if runner.is_running:
+            runner.kill()
+    for deployment in operator.deployments():
+        for pid in processes.with_variable(f"DEPLOY_ID={deployment.id}".encode()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def runner(make_runner: Callable[..., RunnerProcess]) -> RunnerProcess:
+    """A runner that works."""
+    return make_runner().start()

@@ -1,0 +1,1 @@
+"""The runner's promises, from a deployment's beginning to its end."""
