@@ -30,6 +30,7 @@ class Bell:
         self._generation = 0
         self._watcher_pid = 0
         self._listeners: list[Callable[[], None]] = []
+        self.is_closed = False
 
     def ring(self) -> None:
         """Tell every process that watches. Failing to is no error: the net catches it."""
@@ -46,7 +47,7 @@ class Bell:
         """Block until the generation is past ``seen`` or the time is over; return the present one."""
         self._ensure_watcher()
         with self._condition:
-            self._condition.wait_for(lambda: self._generation != seen, timeout_s)
+            self._condition.wait_for(lambda: self._generation != seen or self.is_closed, timeout_s)
             return self._generation
 
     def listen(self, callback: Callable[[], None]) -> None:
@@ -54,8 +55,12 @@ class Bell:
         self._listeners.append(callback)
         self._ensure_watcher()
 
-    def announce(self) -> None:
-        """Wake this process's waiters without a commit (at a shutdown)."""
+    def close(self) -> None:
+        """Wake this process's waiters for good: it is about to end."""
+        self.is_closed = True
+        self._announce()
+
+    def _announce(self) -> None:
         with self._condition:
             self._generation += 1
             self._condition.notify_all()
@@ -85,12 +90,12 @@ class Bell:
                 inotify.read(timeout=0)
                 # Our own commits ring too. The probe's number is taken as well, so that the net does not ring again.
                 known = self._safe_probe(known)
-                self.announce()
+                self._announce()
             else:
                 seen = self._safe_probe(known)
                 if seen != known:
                     known = seen
-                    self.announce()
+                    self._announce()
 
     def _safe_probe(self, fallback: int) -> int:
         try:

@@ -53,7 +53,8 @@ class Run:
     """All that is needed to start a command.
 
     ``script`` is shell text; ``directory`` is absolute. ``files`` are further inputs, written 0600 into the run
-    directory before the start and removed at collection; a value in ``environment`` may name one by ``{run_dir}``.
+    directory before the start and removed at collection. With them a value in ``environment`` may name the directory by
+    ``{run_dir}``; without them values are taken as they are.
     """
 
     id: str
@@ -130,8 +131,8 @@ class Executor(Protocol):
     def stop(self, run_id: str, deploy_id: str, *, force: bool) -> None:
         """Ask everything that the deployment started to end (TERM), or end it (``force``: KILL)."""
 
-    def survivors(self, deploy_id: str) -> Sequence[Process]:
-        """What still runs of a deployment: processes that carry its ``DEPLOY_ID``."""
+    def survivors(self, run_id: str, deploy_id: str) -> Sequence[Process]:
+        """What still runs of a deployment: processes that carry its ``DEPLOY_ID``, and those of the run's session."""
 
     def collect(self, run_id: str) -> None:
         """Remove a finished run's output and inputs. What proves that it ran stays for ``TOMBSTONE_S``."""

@@ -45,9 +45,10 @@ class LocalExecutor:
             directory.mkdir(mode=0o700, exist_ok=True)
             if (directory / "pid").exists():
                 return
-            environment = {
-                name: value.replace("{run_dir}", str(directory)) for name, value in run.environment.items()
-            }
+            environment = dict(run.environment)
+            if run.files:
+                for name, value in environment.items():
+                    environment[name] = value.replace("{run_dir}", str(directory))
             inputs = {
                 **run.files,
                 "env": launcher.env_file(environment, run.directory),
@@ -118,19 +119,12 @@ class LocalExecutor:
 
     def stop(self, run_id: str, deploy_id: str, *, force: bool) -> None:
         number = signal.SIGKILL if force else signal.SIGTERM
-        targets = set(processes.with_variable(f"DEPLOY_ID={deploy_id}".encode()))
-        group = _read(self._spool / run_id / "group").strip()
-        # While no exit is recorded the launcher has not yet waited for its child, so the number is still the
-        # command's; later it could be anybody's.
-        if group and self.look(run_id).state is RunState.ALIVE:
-            targets.update(processes.in_session(int(group)))
-        for pid in targets:
+        for pid in self._started_by(run_id, deploy_id):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
 
-    def survivors(self, deploy_id: str) -> Sequence[Process]:
-        found = processes.with_variable(f"DEPLOY_ID={deploy_id}".encode())
-        return [Process(pid, processes.command_line(pid)) for pid in found]
+    def survivors(self, run_id: str, deploy_id: str) -> Sequence[Process]:
+        return [Process(pid, processes.command_line(pid)) for pid in sorted(self._started_by(run_id, deploy_id))]
 
     def collect(self, run_id: str) -> None:
         watch = self._watches.pop(run_id, None)
@@ -178,6 +172,19 @@ class LocalExecutor:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ExecutorError(f"{argv[0]} could not be asked: {error}.") from error
         return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def _started_by(self, run_id: str, deploy_id: str) -> set[int]:
+        found = set(processes.with_variable(f"DEPLOY_ID={deploy_id}".encode()))
+        group = _read(self._spool / run_id / "group").strip()
+        look = self.look(run_id)
+        if not group or look.is_from_earlier_boot:
+            return found
+        # While no exit is recorded the launcher has not yet waited for its child, so the number is still the
+        # command's. Later a process that has it is another's; while nobody has it, who remains in the session is
+        # ours, because Linux gives out no number that a session still bears.
+        if look.state is RunState.ALIVE or processes.stat(int(group)) is None:
+            found.update(processes.in_session(int(group)))
+        return found
 
     def _is_alive(self, directory: Path, pid: int, start_ticks: int) -> bool:
         found = processes.stat(pid)

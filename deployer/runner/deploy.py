@@ -153,7 +153,7 @@ class Deploy:
         else:
             ending = self._follower(command, sink).follow()
         if ending.status is Status.SUCCESS and not rest:
-            self._name_survivors(sink)
+            self._name_survivors(command, sink)
         status = self._record(command, sink, ending, rest)
         self._executor.collect(command.id)
         return status
@@ -253,8 +253,8 @@ class Deploy:
         with self._database.read() as connection:
             return lifecycle.cancel_requested_by(connection, self._id)
 
-    def _name_survivors(self, sink: LogSink) -> None:
-        for process in self._executor.survivors(self._id):
+    def _name_survivors(self, command: Command, sink: LogSink) -> None:
+        for process in self._executor.survivors(command.id, self._id):
             sink.system(f"Still running, and left alone: {process.command} (process {process.pid}).")
 
     # What a command gets ----------------------------------------------------------------------------------------

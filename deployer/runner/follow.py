@@ -166,7 +166,7 @@ class Follower:
 
     def _everything_ended(self) -> bool:
         """After a stop: whether also what the command left behind is gone. Past the grace period it is killed."""
-        if not self._executor.survivors(self._deploy_id):
+        if not self._executor.survivors(self._run_id, self._deploy_id):
             return True
         if self._killed_at is None:
             return False

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from deployer import clock
-from deployer.deployments import lifecycle
+from deployer.deployments import lifecycle, reading
 from deployer.models.deployment import ChunkKind, LogChunk
 from deployer.security.redaction import Redactor
 
@@ -29,10 +29,7 @@ class Numbering:
 
     @classmethod
     def of(cls, connection: sa.Connection, deployment_id: str) -> Numbering:
-        last = connection.scalar(
-            sa.select(sa.func.max(_chunks.c.seq)).where(_chunks.c.deployment_id == deployment_id)
-        )
-        return cls(last or 0)
+        return cls(reading.last_seq(connection, deployment_id))
 
     def take(self, data: bytes) -> tuple[int, int]:
         """The number of the last line of ``data``, and how many lines it has. A piece without a newline is one."""
@@ -74,6 +71,7 @@ class LogSink:
         self._tail: deque[tuple[int, int]] = deque()
         self._tail_bytes = 0
         self._held_mark = b""
+        self._held_text = b""
         self._pending: list[tuple[ChunkKind, bytes]] = []
         # Numbered, but not known to be committed: written again should the transaction fail.
         self._unsaved: list[dict[str, Any]] = []
@@ -121,15 +119,22 @@ class LogSink:
             keep = _overlap(text, self._mark)
             self._held_mark = text[len(text) - keep :] if keep else b""
             shown = self._redactor.feed(text[: len(text) - keep] if keep else text)
-        if shown:
-            self._pending.append((ChunkKind.OUTPUT, shown))
+        self._show(shown, is_last=self.is_complete)
 
     def finish(self) -> None:
         """No more will come: what was held back is shown."""
         shown = self._redactor.feed(self._held_mark) + self._redactor.finish()
         self._held_mark = b""
-        if shown:
-            self._pending.append((ChunkKind.OUTPUT, shown))
+        self._show(shown, is_last=True)
+
+    def _show(self, shown: bytes, *, is_last: bool) -> None:
+        """Chunks end between characters, so that each can be decoded by itself."""
+        shown = self._held_text + shown
+        # What is held is unchanged raw output: the mask of a secret is ASCII.
+        keep = 0 if is_last else _unfinished(shown)
+        self._held_text = shown[len(shown) - keep :] if keep else b""
+        if len(shown) > keep:
+            self._pending.append((ChunkKind.OUTPUT, shown[: len(shown) - keep]))
 
     def skip_to(self, target: int, window: bytes) -> None:
         """Leave out output up to raw offset ``target``; the head is stored, so this is the one cut.
@@ -141,7 +146,7 @@ class LogSink:
         target += self._redactor.cut_after(window, self.skip_margin) - self.skip_margin
         self._note_cut(target - self._offset())
         self._redactor.finish()
-        self._held_mark = b""
+        self._held_mark = self._held_text = b""
         self.position = target
         self._drop_tail(0)
         self._has_news = True
@@ -202,7 +207,7 @@ class LogSink:
             self._drop_tail(self._half)
 
     def _offset(self) -> int:
-        return self.position - len(self._held_mark) - self._redactor.held
+        return self.position - len(self._held_mark) - self._redactor.held - len(self._held_text)
 
     def _account(self, seq: int, size: int) -> None:
         if not self.is_past_head:
@@ -242,3 +247,15 @@ def _overlap(text: bytes, mark: bytes) -> int:
     if start < 0:
         return 0
     return len(text) - start if mark.startswith(text[start:]) else 0
+
+
+def _unfinished(text: bytes) -> int:
+    """How many bytes at the end of ``text`` begin a UTF-8 character (RFC 3629) without finishing it."""
+    for back in range(1, min(3, len(text)) + 1):
+        byte = text[-back]
+        if byte >= 0xC0:
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return back if length > back else 0
+        if byte < 0x80:
+            return 0
+    return 0

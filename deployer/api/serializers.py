@@ -1,0 +1,64 @@
+"""Rows as the JSON that the contract of the session API names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deployer.clock import iso
+from deployer.models.deployment import Command, Deployment, Status
+from deployer.models.project import Project
+
+_VERDICT = {
+    Status.SUCCESS: True,
+    Status.FAILED: False,
+    Status.CANCELLED: False,
+    Status.INTERRUPTED: False,
+}
+
+
+def deployment(row: Deployment) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "proj_id": row.project_id,
+        "started_at": iso(row.started_at),
+        "finished_at": iso(row.finished_at),
+        "status": row.status.value,
+        "ref": row.ref,
+        "cause": row.cause,
+        "trigger": row.trigger.value,
+        "commit_sha": row.sha,
+        "queued_at": iso(row.queued_at),
+    }
+
+
+def log_entry(row: Command, log: bytes) -> dict[str, Any]:
+    """One executed command. ``success`` is null while it runs."""
+    return {
+        "id": row.id,
+        "deploy_id": row.deployment_id,
+        "cmd": row.line,
+        "log": log.decode("utf-8", "replace"),
+        "success": _VERDICT.get(row.status),
+        "started_at": iso(row.started_at),
+        "finished_at": iso(row.finished_at),
+        "status": row.status.value,
+    }
+
+
+def project(row: Project) -> dict[str, Any]:
+    return {"id": row.id, "name": row.name, "github_url": row.repository_url, "branch_name": row.branch}
+
+
+def command_state(row: Command) -> dict[str, Any]:
+    """A command as the live page shows it."""
+    return {
+        "id": row.id,
+        "position": row.position,
+        "name": row.name,
+        "cmd": row.line,
+        "status": row.status.value,
+        "cause": row.cause,
+        "exit_code": row.exit_code,
+        "started_at": iso(row.started_at),
+        "finished_at": iso(row.finished_at),
+    }

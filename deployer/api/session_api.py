@@ -1,0 +1,52 @@
+"""The session API: trigger a deployment and read it, with the cookie of a login."""
+
+from __future__ import annotations
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from deployer.api import serializers
+from deployer.deployments import queue, reading
+from deployer.errors import NotFound
+from deployer.web.context import installation, me, orm
+from deployer.web.errors import json_error
+
+blueprint = Blueprint("session_api", __name__)
+
+MAX_LOG_BYTES = 1024 * 1024
+"""What one answer carries of a command's log; what was left out is said in its place."""
+
+
+@blueprint.post("/deploy")
+def deploy() -> ResponseReturnValue:
+    given = request.get_json(silent=True)
+    if not isinstance(given, dict):
+        return json_error(400, "Send a JSON object with projectId")
+    project_id = given.get("projectId", given.get("projId"))
+    if not isinstance(project_id, str) or not project_id:
+        return json_error(400, "projectId is required")
+    with installation().database.write() as connection:
+        deployment_id = queue.deploy_by_hand(
+            connection, project_id, me().user.username, installation().config.runner.max_queued
+        )
+    return jsonify(success=True, deployId=deployment_id)
+
+
+@blueprint.get("/deploy/<deployment_id>")
+def show(deployment_id: str) -> ResponseReturnValue:
+    session = orm.session()
+    try:
+        deployment = reading.find(session, deployment_id)
+    except NotFound as error:
+        return json_error(404, str(error))
+    connection = session.connection()
+    return jsonify(
+        success=True,
+        deployment=serializers.deployment(deployment),
+        logs=[
+            serializers.log_entry(command, reading.log_of(connection, command, MAX_LOG_BYTES))
+            for command in deployment.commands
+            if command.started_at is not None
+        ],
+        project=serializers.project(deployment.project),
+    )

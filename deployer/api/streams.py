@@ -1,0 +1,119 @@
+"""Live logs as Server-Sent Events (HTML Living Standard, 9.2).
+
+A viewer reads stored rows: a slow one loses nothing, one that comes late gets everything, one that leaves changes
+nothing. Frames are JSON objects with a ``type``:
+
+* ``status``: the deployment as it stands, on connect and on each change
+* ``command``: a command as it stands, on connect and on each change
+* ``log``: lines of a command; their last number is the event's id, from which ``Last-Event-ID`` resumes
+* ``done``: the deployment has ended and everything was sent
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, request, stream_with_context
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from deployer.api import serializers
+from deployer.deployments import reading
+from deployer.installation import Installation
+from deployer.models.deployment import Deployment
+from deployer.web.context import installation, orm
+from deployer.web.errors import json_error
+
+blueprint = Blueprint("streams", __name__)
+
+KEEP_ALIVE_S = 15.0
+_places: dict[int, threading.BoundedSemaphore] = {}
+
+
+@blueprint.get("/deployments/<deployment_id>/stream")
+def stream(deployment_id: str) -> ResponseReturnValue:
+    """Frames from the line behind ``Last-Event-ID`` (or ``?after=``) on."""
+    found = reading.find(orm.session(), deployment_id)
+    after = _number(request.headers.get("Last-Event-ID")) or _number(request.args.get("after"))
+    places = _places.setdefault(
+        id(installation()), threading.BoundedSemaphore(installation().config.server.max_streams)
+    )
+    if not places.acquire(blocking=False):
+        response = json_error(503, "Too many live logs are open (server.max_streams); try again later")
+        response.headers["Retry-After"] = "5"
+        return response
+    frames = _Frames(installation(), found.id, after, places)
+    orm.session().rollback()
+    response = Response(stream_with_context(frames), mimetype="text/event-stream")
+    # Told to proxies such as nginx: hand each frame on at once.
+    response.headers["X-Accel-Buffering"] = "no"
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
+class _Frames:
+    """The frames of one viewer. Gives its place back when the server closes it, however the viewer left."""
+
+    def __init__(
+        self, parts: Installation, deployment_id: str, after: int, places: threading.BoundedSemaphore
+    ) -> None:
+        self._frames = _frames(parts, deployment_id, after)
+        self._places: threading.BoundedSemaphore | None = places
+
+    def __iter__(self) -> Iterator[str]:
+        return self._frames
+
+    def close(self) -> None:
+        places, self._places = self._places, None
+        if places:
+            places.release()
+
+
+def _frames(parts: Installation, deployment_id: str, after: int) -> Iterator[str]:
+    database = parts.database
+    sent_status: dict[str, Any] = {}
+    sent_commands: dict[str, dict[str, Any]] = {}
+    # Proxies and browsers learn by the first byte that the stream has begun.
+    yield "retry: 1000\n\n"
+    while not database.bell.is_closed:
+        seen = database.bell.generation
+        with Session(database.engine) as session:
+            # One snapshot: an end that is seen has all its lines before it.
+            deployment = session.scalar(sa.select(Deployment).where(Deployment.id == deployment_id))
+            if deployment is None:
+                return
+            status = serializers.deployment(deployment)
+            commands = [serializers.command_state(command) for command in deployment.commands]
+            pieces = reading.pieces(session.connection(), deployment_id, after)
+        if status != sent_status:
+            yield _event({"type": "status", "seq": after, "deployment": status})
+            sent_status = status
+        for command in commands:
+            if sent_commands.get(command["id"]) != command:
+                yield _event({"type": "command", "seq": after, "command": command})
+                sent_commands[command["id"]] = command
+        for piece in pieces:
+            after = piece.seq
+            text = piece.data.decode("utf-8", "replace")
+            frame = {"type": "log", "seq": after, "command": piece.command_id, "kind": piece.kind.value, "text": text}
+            yield _event(frame, after)
+        if pieces:
+            continue
+        if status["finished_at"]:
+            yield _event({"type": "done", "seq": after, "status": status["status"]})
+            return
+        if database.wait_for_change(seen, KEEP_ALIVE_S) == seen:
+            yield ": still here\n\n"
+
+
+def _event(frame: dict[str, Any], number: int | None = None) -> str:
+    head = f"id: {number}\n" if number is not None else ""
+    return f"{head}data: {json.dumps(frame, ensure_ascii=False, separators=(',', ':'))}\n\n"

@@ -1,0 +1,148 @@
+"""Looking at deployments: lists for pages, a deployment's log from a number on, its state for a stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, joinedload
+
+from deployer.errors import NotFound
+from deployer.models.deployment import QUEUED, RUNNING, ChunkKind, Command, Deployment, LogChunk, Status
+
+_REFERENCE = re.compile(r"DEP-0*([1-9][0-9]{0,17})\Z", re.IGNORECASE)
+_chunks = sa.inspect(LogChunk).local_table
+
+
+@dataclass(frozen=True, slots=True)
+class LogPiece:
+    """Lines of a log. ``seq`` is the number of the last of them."""
+
+    seq: int
+    command_id: str
+    kind: ChunkKind
+    data: bytes
+
+
+def find(session: Session, id_or_ref: str) -> Deployment:
+    """By id or reference (``DEP-0042``). Raises NotFound."""
+    match = _REFERENCE.match(id_or_ref)
+    is_it = Deployment.number == int(match[1]) if match else Deployment.id == id_or_ref
+    deployment = session.scalar(sa.select(Deployment).where(is_it).options(joinedload(Deployment.project)))
+    if deployment is None:
+        raise NotFound("Deployment not found")
+    return deployment
+
+
+def active(session: Session) -> Sequence[Deployment]:
+    """What runs and what waits, in the order of the queue."""
+    return session.scalars(
+        sa.select(Deployment)
+        .where(sa.or_(Deployment.status == RUNNING, Deployment.status == QUEUED))
+        .order_by(Deployment.status.desc(), Deployment.number)
+        .options(joinedload(Deployment.project))
+    ).all()
+
+
+def of_project(session: Session, project_id: str, limit: int) -> Sequence[Deployment]:
+    """The newest of a project."""
+    return session.scalars(
+        sa.select(Deployment)
+        .where(Deployment.project_id == project_id)
+        .order_by(Deployment.number.desc())
+        .limit(limit)
+    ).all()
+
+
+def newest_of_each(session: Session) -> dict[str, Deployment]:
+    """Each project's last deployment that was not merely superseded, by the project's id."""
+    newest = (
+        sa.select(sa.func.max(Deployment.number))
+        .where(Deployment.status != Status.SUPERSEDED)
+        .group_by(Deployment.project_id)
+    )
+    found = session.scalars(sa.select(Deployment).where(Deployment.number.in_(newest)))
+    return {deployment.project_id: deployment for deployment in found}
+
+
+def pieces(connection: sa.Connection, deployment_id: str, after: int, *, limit: int = 200) -> list[LogPiece]:
+    """The log from the line behind ``after`` on, in at most ``limit`` pieces."""
+    rows = connection.execute(
+        sa.select(_chunks.c.seq, _chunks.c.command_id, _chunks.c.kind, _chunks.c.data, _chunks.c.lines)
+        .where(_chunks.c.deployment_id == deployment_id, _chunks.c.seq > after)
+        .order_by(_chunks.c.seq)
+        .limit(limit)
+    ).all()
+    return [
+        LogPiece(seq, command_id, kind, _from_line(data, after - (seq - lines)))
+        for seq, command_id, kind, data, lines in rows
+    ]
+
+
+def _from_line(data: bytes, skipped: int) -> bytes:
+    """``data`` without its first ``skipped`` lines."""
+    if skipped <= 0:
+        return data
+    # Only a newline ends a line here; bytes.splitlines would also split at a carriage return.
+    return b"\n".join(data.split(b"\n")[skipped:])
+
+
+def last_seq(connection: sa.Connection, deployment_id: str) -> int:
+    """The number of the newest line of a deployment's log; 0 where it has none."""
+    newest = sa.select(sa.func.max(_chunks.c.seq)).where(_chunks.c.deployment_id == deployment_id)
+    return connection.scalar(newest) or 0
+
+
+def log_of(connection: sa.Connection, command: Command, limit: int) -> bytes:
+    """A command's log in one piece: at most ``limit`` bytes, from head and tail, and what was left out said."""
+    sizes = connection.execute(
+        sa.select(_chunks.c.seq, sa.func.length(_chunks.c.data))
+        .where(_chunks.c.command_id == command.id)
+        .order_by(_chunks.c.seq)
+    ).all()
+    head, tail = _ends(sizes, limit)
+    wanted = head + tail
+    data = dict(
+        connection.execute(
+            sa.select(_chunks.c.seq, _chunks.c.data).where(
+                _chunks.c.deployment_id == command.deployment_id, _chunks.c.seq.in_(wanted)
+            )
+        ).all()
+    )
+    # The cut made while it was stored lies behind the head; one made here lies between head and tail.
+    left_out = sum(size for _, size in sizes) - sum(len(part) for part in data.values())
+    parts: list[bytes] = []
+    for seq in wanted:
+        parts.append(data[seq])
+        if seq == command.cut_after_seq and command.cut_bytes and left_out <= 0:
+            parts.append(cut_note(command.cut_bytes))
+        elif left_out > 0 and head and seq == head[-1]:
+            parts.append(cut_note(left_out + command.cut_bytes))
+    return b"".join(parts)
+
+
+def cut_note(size: int) -> bytes:
+    return f"\n[… {size} bytes of output were left out here …]\n".encode()
+
+
+def _ends(sizes: Sequence[sa.Row[tuple[int, int]]], limit: int) -> tuple[list[int], list[int]]:
+    """Numbers of the chunks of the first and of the last ``limit / 2`` bytes (all, where they fit)."""
+    if sum(size for _, size in sizes) <= limit:
+        return [seq for seq, _ in sizes], []
+    head: list[int] = []
+    used = 0
+    for seq, size in sizes:
+        if used + size > limit // 2 and head:
+            break
+        head.append(seq)
+        used += size
+    tail: list[int] = []
+    used = 0
+    for seq, size in reversed(sizes[len(head) :]):
+        if used + size > limit // 2:
+            break
+        tail.append(seq)
+        used += size
+    return head, tail[::-1]

@@ -1,0 +1,90 @@
+"""From form fields to the input of a use case."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from werkzeug.datastructures import MultiDict
+
+from deployer.errors import InvalidInput
+from deployer.projects import ProjectInput, StepInput
+
+_DURATION = re.compile(r"\s*(\d{1,7})\s*(s|sec|m|min|h)?\s*\Z", re.IGNORECASE)
+_SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+
+
+@dataclass
+class StepRow:
+    """One row of the step list as it was entered."""
+
+    command: str = ""
+    name: str = ""
+    timeout: str = ""
+
+
+def duration(text: str) -> int | None:
+    """Seconds of ``90``, ``90s``, ``10 min`` or ``1h``; None for an empty text. Raises ValueError."""
+    if not text.strip():
+        return None
+    match = _DURATION.match(text)
+    if not match:
+        raise ValueError(text)
+    return int(match[1]) * _SECONDS[(match[2] or "s").lower()]
+
+
+def duration_text(seconds: int | None) -> str:
+    """The shortest form that `duration` reads back."""
+    if seconds is None:
+        return ""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def step_rows(form: MultiDict[str, str]) -> list[StepRow]:
+    columns = zip(form.getlist("step_command"), form.getlist("step_name"), form.getlist("step_timeout"), strict=False)
+    return [StepRow(*row) for row in columns]
+
+
+def rearrange(rows: Sequence[StepRow], action: str) -> list[StepRow]:
+    """The rows after a button of the step list: ``add``, ``remove:2``, ``up:2``, ``down:2``."""
+    rows = list(rows)
+    verb, _, text = action.partition(":")
+    index = int(text) if text.isdigit() else -1
+    if verb == "add":
+        rows.append(StepRow())
+    elif 0 <= index < len(rows):
+        if verb == "remove":
+            del rows[index]
+        elif verb == "up" and index > 0:
+            rows[index - 1], rows[index] = rows[index], rows[index - 1]
+        elif verb == "down" and index + 1 < len(rows):
+            rows[index + 1], rows[index] = rows[index], rows[index + 1]
+    return rows
+
+
+def project_input(form: MultiDict[str, str]) -> ProjectInput:
+    """Raises InvalidInput where a timeout cannot be read. Rows without a command are left out."""
+    steps = []
+    for number, row in enumerate(step_rows(form), 1):
+        if not row.command.strip():
+            if row.name.strip() or row.timeout.strip():
+                raise InvalidInput({"steps": f"Step {number}: give a command."})
+            continue
+        try:
+            steps.append(StepInput(row.command, row.name, duration(row.timeout)))
+        except ValueError as error:
+            raise InvalidInput({"steps": f"Step {number}: give the timeout as 90 s, 10 min or 1 h."}) from error
+    return ProjectInput(
+        name=form.get("name", "").strip(),
+        repository_url=form.get("repository_url", "").strip(),
+        branch=form.get("branch", "").strip(),
+        path=form.get("path", "").strip(),
+        shell=form.get("shell", "sh"),
+        auto_deploy="auto_deploy" in form,
+        cancel_running="cancel_running" in form,
+        steps=steps,
+    )

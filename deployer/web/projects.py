@@ -1,0 +1,250 @@
+"""Projects: their page, their form, and the small actions on them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+from werkzeug.datastructures import MultiDict
+
+from deployer import access, projects
+from deployer.deployments import queue, reading
+from deployer.errors import GitError, InvalidInput
+from deployer.models.delivery import Counter, Delivery
+from deployer.models.project import Project
+from deployer.web import forms
+from deployer.web.context import installation, me, orm
+from deployer.web.forms import StepRow
+
+blueprint = Blueprint("projects", __name__, url_prefix="/projects")
+
+SHOWN_DEPLOYMENTS = 20
+SHOWN_DELIVERIES = 20
+
+
+def _find(name: str, session: Session | None = None) -> Project:
+    return projects.find(session or orm.session(), name)
+
+
+# The page -------------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/<name>")
+def show(name: str) -> ResponseReturnValue:
+    return _page(_find(name))
+
+
+def _page(
+    project: Project, *, errors: dict[str, str] | None = None, access_said: dict[str, str] | None = None
+) -> str:
+    session = orm.session()
+    deliveries = session.scalars(
+        sa.select(Delivery)
+        .where(Delivery.project_id == project.id)
+        .order_by(Delivery.received_at.desc(), Delivery.id.desc())
+        .limit(SHOWN_DELIVERIES)
+    ).all()
+    secrets = projects.open_secrets(project, installation().vault)
+    return render_template(
+        "project.html",
+        project=project,
+        deployments=reading.of_project(session, project.id, SHOWN_DEPLOYMENTS),
+        deliveries=deliveries,
+        unverified=session.scalar(
+            sa.select(Counter.value).where(Counter.name == queue.unverified_counter(project.id))
+        )
+        or 0,
+        webhook_url=webhook_url(project),
+        webhook_secret=secrets.webhook_secret.decode(),
+        has_token=project.https_token is not None,
+        errors=errors or {},
+        access=access_said,
+        default_timeout=installation().config.runner.default_timeout,
+    )
+
+
+def webhook_url(project: Project) -> str:
+    return f"{installation().config.public_url}/webhook/{project.id}"
+
+
+# The form -------------------------------------------------------------------------------------------------------
+
+
+@blueprint.route("/new", methods=["GET", "POST"])
+def create() -> ResponseReturnValue:
+    if request.method == "GET":
+        given = MultiDict({"branch": "main", "shell": "sh", "auto_deploy": "on"})
+        return _form(given, [StepRow("git pull origin main"), StepRow()], None)
+    rows = forms.step_rows(request.form)
+    action = request.form.get("action", "save")
+    if action != "save":
+        return _form(request.form, forms.rearrange(rows, action), None)
+    try:
+        wanted = forms.project_input(request.form)
+        with installation().database.write_session() as session:
+            parts = installation()
+            project = projects.create(
+                session, wanted, config=parts.config, data_dir=parts.data_dir, vault=parts.vault
+            )
+    except InvalidInput as error:
+        return _form(request.form, rows, None, error.fields), 400
+    return redirect(url_for("projects.show", name=project.name))
+
+
+@blueprint.route("/<name>/edit", methods=["GET", "POST"])
+def edit(name: str) -> ResponseReturnValue:
+    project = _find(name)
+    if request.method == "GET":
+        rows = [StepRow(step.command, step.name, forms.duration_text(step.timeout_s)) for step in project.steps]
+        return _form(_filled(project), rows or [StepRow()], project)
+    rows = forms.step_rows(request.form)
+    action = request.form.get("action", "save")
+    if action != "save":
+        return _form(request.form, forms.rearrange(rows, action), project)
+    try:
+        wanted = forms.project_input(request.form)
+        with installation().database.write_session() as session:
+            parts = installation()
+            changed = _find(name, session)
+            projects.update(session, changed, wanted, config=parts.config, data_dir=parts.data_dir)
+    except InvalidInput as error:
+        return _form(request.form, rows, project, error.fields), 400
+    flash("Saved. Deployments that run or wait keep what they began with.")
+    return redirect(url_for("projects.show", name=wanted.name))
+
+
+def _filled(project: Project) -> MultiDict[str, str]:
+    owned = installation().data_dir.owns(project.path)
+    given = MultiDict(
+        {
+            "name": project.name,
+            "repository_url": project.repository_url,
+            "branch": project.branch,
+            "path": "" if owned else project.path,
+            "shell": project.shell,
+        }
+    )
+    if project.auto_deploy:
+        given["auto_deploy"] = "on"
+    if project.cancel_running:
+        given["cancel_running"] = "on"
+    return given
+
+
+def _form(
+    given: MultiDict[str, str], rows: list[StepRow], project: Project | None, errors: dict[str, str] | None = None
+) -> str:
+    config = installation().config
+    return render_template(
+        "project_form.html",
+        given=given,
+        rows=rows,
+        project=project,
+        errors=errors or {},
+        default_path=str(installation().data_dir.checkouts / (given.get("name") or "NAME")),
+        default_timeout=forms.duration_text(config.runner.default_timeout),
+        allow_file=config.git.allow_file,
+    )
+
+
+@blueprint.route("/<name>/delete", methods=["GET", "POST"])
+def delete(name: str) -> ResponseReturnValue:
+    project = _find(name)
+    if request.method == "GET":
+        return render_template("project_delete.html", project=project, error=None)
+    if request.form.get("name") != project.name:
+        error = "Type the project's name to confirm."
+        return render_template("project_delete.html", project=project, error=error), 400
+    with installation().database.write_session() as session:
+        folders = projects.delete(session, _find(name, session), installation().data_dir)
+    projects.remove_files(folders)
+    flash(f"{project.name} was deleted.")
+    return redirect(url_for("dashboard.home"))
+
+
+# Small actions --------------------------------------------------------------------------------------------------
+
+
+@blueprint.post("/<name>/deploy")
+def deploy(name: str) -> ResponseReturnValue:
+    project = _find(name)
+    config = installation().config
+    try:
+        with installation().database.write() as connection:
+            deployment_id = queue.deploy_by_hand(connection, project.id, me().user.username, config.runner.max_queued)
+    except InvalidInput as error:
+        return _page(project, errors=error.fields), 400
+    return redirect(url_for("deployments.show", deployment_id=deployment_id))
+
+
+@blueprint.post("/<name>/secret")
+def rotate_secret(name: str) -> ResponseReturnValue:
+    with installation().database.write_session() as session:
+        projects.rotate_webhook_secret(_find(name, session), installation().vault)
+    flash("The webhook has a new secret. Enter it at GitHub too; until then its deliveries are refused.")
+    return redirect(url_for("projects.show", name=name, _anchor="webhook"))
+
+
+@blueprint.post("/<name>/deploy-key")
+def make_deploy_key(name: str) -> ResponseReturnValue:
+    with installation().database.write_session() as session:
+        projects.make_deploy_key(_find(name, session), installation().vault)
+    return redirect(url_for("projects.show", name=name, _anchor="access"))
+
+
+@blueprint.post("/<name>/token")
+def set_token(name: str) -> ResponseReturnValue:
+    try:
+        with installation().database.write_session() as session:
+            token = "" if request.form.get("action") == "remove" else request.form.get("https_token", "")
+            projects.set_https_token(_find(name, session), token, installation().vault)
+    except InvalidInput as error:
+        return _page(_find(name), errors=error.fields), 400
+    return redirect(url_for("projects.show", name=name, _anchor="access"))
+
+
+@blueprint.post("/<name>/check-access")
+def check_access(name: str) -> ResponseReturnValue:
+    project = _find(name)
+    parts = installation()
+    secrets = projects.open_secrets(project, parts.vault)
+    # The question may take seconds: no snapshot of the database is held open meanwhile.
+    orm.session().expunge_all()
+    orm.session().rollback()
+    try:
+        found = access.check(project, secrets, config=parts.config, data_dir=parts.data_dir)
+    except GitError as error:
+        said = {"ok": "", "message": str(error.args[0]), "hint": error.hint}
+    else:
+        if found.tip:
+            message = f"The repository answers; {project.branch} is at {found.tip[:7]}."
+            said = {"ok": "yes", "message": message, "hint": ""}
+        else:
+            message = f"The repository answers, but has no branch {project.branch}."
+            said = {"ok": "", "message": message, "hint": "Push that branch, or choose another one."}
+    return _page(_find(name), access_said=said)
+
+
+@blueprint.post("/<name>/variables")
+def set_variable(name: str) -> ResponseReturnValue:
+    form = request.form
+    try:
+        with installation().database.write_session() as session:
+            projects.set_variable(
+                _find(name, session),
+                form.get("variable_name", "").strip(),
+                form.get("value", "").replace("\r\n", "\n"),
+                secret="secret" in form,
+                vault=installation().vault,
+            )
+    except InvalidInput as error:
+        return _page(_find(name), errors=error.fields), 400
+    return redirect(url_for("projects.show", name=name, _anchor="variables"))
+
+
+@blueprint.post("/<name>/variables/<variable_id>/delete")
+def remove_variable(name: str, variable_id: str) -> ResponseReturnValue:
+    with installation().database.write_session() as session:
+        projects.remove_variable(_find(name, session), variable_id)
+    return redirect(url_for("projects.show", name=name, _anchor="variables"))
