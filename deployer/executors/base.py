@@ -53,8 +53,8 @@ class Run:
     """All that is needed to start a command.
 
     ``script`` is shell text; ``directory`` is absolute. ``files`` are further inputs, written 0600 into the run
-    directory before the start and removed at collection. With them a value in ``environment`` may name the directory by
-    ``{run_dir}``; without them values are taken as they are.
+    directory before the start and removed at collection. With them, a value in ``environment`` may name the directory
+    by ``{run_dir}``; without them values are taken as they are.
     """
 
     id: str

@@ -45,7 +45,8 @@ class RunnerProcess:
 
     @property
     def pid(self) -> int:
-        assert self._process is not None and self._process.pid is not None
+        assert self._process is not None
+        assert self._process.pid is not None
         return self._process.pid
 
     @property
