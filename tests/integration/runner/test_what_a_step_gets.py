@@ -127,7 +127,8 @@ def test_a_working_copy_that_is_gone_at_a_step_says_so_by_126(operator, make_pro
 def test_secret_variables_never_reach_the_stored_log(operator, installation, make_project, runner):
     secret = "s3cr3t-of-the-project"
     project = make_project(
-        'echo "the token is $TOKEN."; printf %s "$TOKEN" | base64; printf "%.4s" "$TOKEN"; sleep 0.2; printf %s "${TOKEN#????}"'
+        'echo "the token is $TOKEN."; printf %s "$TOKEN" | base64; '
+        'printf "%.4s" "$TOKEN"; sleep 0.2; printf %s "${TOKEN#????}"'
     )
     operator.set_variable(project, "TOKEN", secret, secret=True)
 

@@ -1,0 +1,192 @@
+"""The promise: the runner can be killed at any instant; nothing is run twice, nothing is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from deployer.executors import processes
+from tests.support.waiting import wait_until
+
+# Numbered lines, a mark in a file for each time that the step is begun, and a digest of what was printed.
+LONG_STEP = """
+echo x >> ../begun
+i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo "line $i of the output"; [ $((i % 10)) -ne 0 ] || sleep 0.005; done
+"""
+LONG_OUTPUT = "".join(f"line {number} of the output\n" for number in range(1, 401)).encode()
+
+
+def begun(project) -> list[str]:
+    path = Path(project.path).parent / "begun"
+    return path.read_text().split() if path.exists() else []
+
+
+def test_a_command_that_was_started_is_never_started_again(operator, make_project, make_runner):
+    project = make_project(LONG_STEP, "echo next >> ../begun; echo the next step")
+    runner = make_runner().start()
+    deployment_id = operator.deploy(project)
+    operator.wait_for_output(deployment_id, b"line 20 of")
+
+    runner.kill()
+    assert operator.status(deployment_id) == "running"
+    runner.start()
+
+    deployment = operator.wait_for_end(deployment_id)
+    assert (deployment.status, deployment.cause) == ("success", None)
+    assert begun(project) == ["x", "next"]
+    found = operator.step_output(deployment_id, 0)
+    assert hashlib.sha256(found).hexdigest() == hashlib.sha256(LONG_OUTPUT).hexdigest()
+    assert operator.step_output(deployment_id, 1) == b"the next step\n"
+
+
+def test_a_command_that_ended_while_no_runner_was_there_is_collected_whole(operator, make_project, make_runner):
+    project = make_project(LONG_STEP, "true")
+    runner = make_runner().start()
+    deployment_id = operator.deploy(project)
+    operator.wait_for_output(deployment_id, b"line 1 of")
+    runner.kill()
+    (command,) = (one for one in operator.steps(deployment_id) if one.status == "running")
+    recorded = operator.installation.data_dir.spool / command.id / "exit"
+    wait_until(lambda: recorded.exists() and recorded.read_text().endswith("\n"), "the step's exit code")
+
+    runner.start()
+
+    assert operator.wait_for_end(deployment_id).status == "success"
+    assert begun(project) == ["x"]
+    assert operator.step_output(deployment_id) == LONG_OUTPUT
+
+
+@pytest.mark.chaos
+def test_a_runner_that_is_killed_at_random_points_loses_and_doubles_nothing(operator, make_project, make_runner):
+    """Each kill comes at another point of a deployment: claim, plan, launch, output, exit, collection."""
+    chance = random.Random(20250115)
+    project = make_project(LONG_STEP, "echo two >> ../begun; echo two", "echo three >> ../begun; echo three")
+    runner = make_runner()
+    deployment_ids = [operator.deploy(project) for _ in range(3)]
+    kills = 0
+    while not all(operator.status(one).is_final for one in deployment_ids):
+        runner.start()
+        # The window grows, so that every series of kills comes to an end.
+        deadline = time.monotonic() + chance.uniform(0.02, 0.12 + 0.02 * kills)
+        while time.monotonic() < deadline and not all(operator.status(one).is_final for one in deployment_ids):
+            time.sleep(0.002)
+        runner.kill()
+        kills += 1
+        assert kills < 200
+
+    assert kills >= 10
+    assert begun(project) == ["x", "two", "three"] * 3
+    for deployment_id in deployment_ids:
+        deployment = operator.deployment(deployment_id)
+        assert (deployment.status, deployment.cause) == ("success", None)
+        outputs = [operator.step_output(deployment_id, number) for number in range(3)]
+        assert outputs == [LONG_OUTPUT, b"two\n", b"three\n"]
+        numbers = [chunk.seq for chunk in operator.chunks(deployment_id)]
+        assert numbers == sorted(set(numbers))
+        assert operator.events(deployment_id) == ["queued", "running", "success"]
+
+
+def test_sigterm_ends_the_runner_at_once_and_leaves_the_command_running(operator, make_project, make_runner):
+    project = make_project("echo $$ > ../leader; echo started; while [ ! -e ../go ]; do sleep 0.01; done; echo ended")
+    runner = make_runner().start()
+    deployment_id = operator.deploy(project)
+    operator.wait_for_output(deployment_id, b"started")
+    leader = int((Path(project.path).parent / "leader").read_text())
+
+    assert runner.end(signal.SIGTERM) == 0
+
+    assert processes.stat(leader).state not in "ZX"
+    assert operator.status(deployment_id) == "running"
+    (Path(project.path).parent / "go").touch()
+    runner.start()
+    assert operator.wait_for_end(deployment_id).status == "success"
+    assert operator.step_output(deployment_id) == b"started\nended\n"
+
+
+def test_a_step_that_kills_its_own_runner_is_finished_by_the_next(operator, make_project, make_runner):
+    runner = make_runner()
+    project = make_project('kill -9 "$RUNNER"; echo still here', "echo next")
+    runner.start()
+    operator.set_variable(project, "RUNNER", str(runner.pid))
+    deployment_id = operator.deploy(project)
+    wait_until(lambda: not runner.is_running, "the runner's death")
+    runner.kill()
+
+    runner.start()
+
+    assert operator.wait_for_end(deployment_id).status == "success"
+    assert operator.step_output(deployment_id, 0) == b"still here\n"
+    assert operator.step_output(deployment_id, 1) == b"next\n"
+
+
+def test_a_cancel_is_heeded_by_the_next_runner(operator, make_project, make_runner):
+    runner = make_runner().start()
+    deployment_id = operator.deploy(make_project("echo started; sleep 1000"))
+    operator.wait_for_output(deployment_id, b"started")
+    runner.kill()
+    operator.cancel(deployment_id)
+
+    runner.start()
+
+    assert operator.wait_for_end(deployment_id).status == "cancelled"
+
+
+def test_a_command_that_was_killed_with_its_launcher_ends_interrupted(operator, make_project, make_runner):
+    runner = make_runner().start()
+    deployment_id = operator.deploy(make_project("echo started; sleep 1000", name="web"))
+    operator.wait_for_output(deployment_id, b"started")
+    runner.kill()
+    (command,) = operator.steps(deployment_id)
+    launcher = int((operator.installation.data_dir.spool / command.id / "pid").read_text().split()[0])
+    session = int((operator.installation.data_dir.spool / command.id / "group").read_text())
+    for pid in [launcher, *processes.in_session(launcher), *processes.in_session(session)]:
+        os.kill(pid, signal.SIGKILL)
+
+    runner.start()
+
+    deployment = operator.wait_for_end(deployment_id)
+    assert deployment.status == "interrupted"
+    assert "and its launcher were killed from outside" in deployment.cause
+    assert operator.step_output(deployment_id) == b"started\n"
+
+
+def test_a_host_that_was_rebooted_under_a_step_is_named_as_the_cause(operator, make_project, make_runner):
+    runner = make_runner().start()
+    deployment_id = operator.deploy(make_project("echo started; sleep 1000", "echo never"))
+    operator.wait_for_output(deployment_id, b"started")
+    runner.kill()
+    command = operator.steps(deployment_id)[0]
+    pid_file = operator.installation.data_dir.spool / command.id / "pid"
+    pid, started, _boot = pid_file.read_text().split()
+    pid_file.write_text(f"{pid} {started} 00000000-0000-0000-0000-000000000000\n")
+
+    runner.start()
+
+    deployment = operator.wait_for_end(deployment_id)
+    assert deployment.status == "interrupted"
+    assert deployment.cause == "the host was rebooted while step 'echo started; sleep 1000' ran"
+    assert [step.status for step in operator.steps(deployment_id)] == ["interrupted", "skipped"]
+
+
+def test_a_second_runner_waits_for_the_first_ones_end(operator, make_project, make_runner):
+    first = make_runner().start().wait_until_ready()
+    second = make_runner().start()
+    wait_until(lambda: "another runner works on this data folder" in second.log, "the second runner's word")
+    deployment_id = operator.deploy(make_project("echo started; while [ ! -e ../go ]; do sleep 0.01; done"))
+    operator.wait_for_output(deployment_id, b"started")
+    assert operator.installation.runner_is_up
+    assert not second.is_ready
+
+    first.kill()
+
+    second.wait_until_ready()
+    (operator.installation.data_dir.checkouts / "go").touch()
+    assert operator.wait_for_end(deployment_id).status == "success"
+    assert second.end(signal.SIGTERM) == 0
+    assert not operator.installation.runner_is_up
