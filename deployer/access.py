@@ -67,7 +67,8 @@ def check(project: Project, secrets: ProjectSecrets, *, config: Config, data_dir
     if done.returncode:
         words = redactor.whole(done.stderr[-_SHOWN_OUTPUT:]).decode("utf-8", "replace").strip()
         raise GitError(words or f"git exited with {done.returncode}.", hint=advice(words, project))
-    tips = dict(reversed(line.split("\t", 1)) for line in done.stdout.decode("utf-8", "replace").splitlines())
+    lines = (line.partition("\t") for line in done.stdout.decode("utf-8", "replace").splitlines())
+    tips = {ref: sha for sha, _, ref in lines}
     return Access(len(tips), tips.get(f"refs/heads/{project.branch}"))
 
 

@@ -31,9 +31,11 @@ def new_id() -> str:
 
 
 def duration_words(seconds: float) -> str:
-    """``0.4 s``, ``12 s``, ``3 min 5 s``, ``1 h 2 min``."""
+    """``40 ms``, ``1.4 s``, ``12 s``, ``3 min 5 s``, ``1 h 2 min``."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -84,20 +84,24 @@ class Installation:
 
     @property
     def runner_is_up(self) -> bool:
-        """Whether a runner holds its lock on this data folder."""
-        try:
-            fd = os.open(self.data_dir.runner_lock, os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        try:
-            # A shared lock: of two who ask at once neither takes the other for a runner.
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            return False
-        finally:
-            os.close(fd)
+        return runner_is_up(self.data_dir)
+
+
+def runner_is_up(data_dir: DataDir) -> bool:
+    """Whether a runner holds its lock on this data folder."""
+    try:
+        fd = os.open(data_dir.runner_lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        # A shared lock: of two who ask at once neither takes the other for a runner.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
 
 
 @contextmanager

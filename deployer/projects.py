@@ -170,6 +170,20 @@ def _refuse_shared_path(session: Session, project: Project) -> None:
         raise InvalidInput({"path": f"The project {taken} already uses this directory."})
 
 
+def as_input(project: Project, data_dir: DataDir) -> ProjectInput:
+    """What a person would have entered to get this project."""
+    return ProjectInput(
+        name=project.name,
+        repository_url=project.repository_url,
+        branch=project.branch,
+        path="" if data_dir.owns(project.path) else project.path,
+        shell=project.shell,
+        auto_deploy=project.auto_deploy,
+        cancel_running=project.cancel_running,
+        steps=[StepInput(step.command, step.name, step.timeout_s) for step in project.steps],
+    )
+
+
 def delete(session: Session, project: Project, data_dir: DataDir) -> list[Path]:
     """Delete a project with its history; the directories that are no longer needed are returned for `remove_files`.
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from deployer.errors import InvalidInput
+from deployer.models.base import table_of
 from deployer.models.setting import Setting
 
 _PATH = "path"
-_settings = sa.inspect(Setting).local_table
+_settings = table_of(Setting)
 
 
 def get(connection: sa.Connection, name: str) -> str | None:

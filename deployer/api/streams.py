@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, request, stream_with_context
+from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
@@ -48,7 +48,7 @@ def stream(deployment_id: str) -> ResponseReturnValue:
         return response
     frames = _Frames(installation(), found.id, after, places)
     orm.session().rollback()
-    response = Response(stream_with_context(frames), mimetype="text/event-stream")
+    response = Response(frames, mimetype="text/event-stream")
     # Told to proxies such as nginx: hand each frame on at once.
     response.headers["X-Accel-Buffering"] = "no"
     response.headers["Cache-Control"] = "no-cache"
@@ -68,16 +68,17 @@ class _Frames:
         self._frames = _frames(parts, deployment_id, after)
         self._places: threading.BoundedSemaphore | None = places
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Generator[str, None, None]:
         return self._frames
 
     def close(self) -> None:
         places, self._places = self._places, None
         if places:
+            self._frames.close()
             places.release()
 
 
-def _frames(parts: Installation, deployment_id: str, after: int) -> Iterator[str]:
+def _frames(parts: Installation, deployment_id: str, after: int) -> Generator[str, None, None]:
     database = parts.database
     sent_status: dict[str, Any] = {}
     sent_commands: dict[str, dict[str, Any]] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -206,11 +206,11 @@ def _ssh_command(credential: Credential) -> str:
     return shlex.join(words)
 
 
-def fetch_variables(mirror: Path, url: str) -> Mapping[str, str]:
+def fetch_variables(mirror: Path, url: str) -> dict[str, str]:
     return {"DEPLOYER_MIRROR": str(mirror), "DEPLOYER_URL": url}
 
 
-def copy_variables(mirror: Path, copy: str, *, owned: bool) -> Mapping[str, str]:
+def copy_variables(mirror: Path, copy: str, *, owned: bool) -> dict[str, str]:
     return {
         "DEPLOYER_MIRROR": str(mirror),
         "DEPLOYER_COPY": copy,

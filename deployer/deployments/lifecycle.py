@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 
 from deployer import clock
 from deployer.errors import LostClaim
+from deployer.models.base import table_of
 from deployer.models.deployment import (
     QUEUED,
     RUNNING,
@@ -39,9 +40,9 @@ ARROWS: dict[Status, frozenset[Status]] = {
     ),
 }
 
-_deployments = sa.inspect(Deployment).local_table
-_commands = sa.inspect(Command).local_table
-_events = sa.inspect(DeploymentEvent).local_table
+_deployments = table_of(Deployment)
+_commands = table_of(Command)
+_events = table_of(DeploymentEvent)
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def request_cancel(connection: sa.Connection, deployment_id: str, by: str) -> bo
     False if it has already ended. Asking twice changes nothing.
     """
     now = clock.now()
-    marks = {"cancel_requested_at": now, "cancel_requested_by": by}
+    marks: dict[str, Any] = {"cancel_requested_at": now, "cancel_requested_by": by}
     if _move(
         connection,
         deployment_id,

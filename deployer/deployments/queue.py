@@ -14,6 +14,7 @@ from deployer.deployments import lifecycle, verdicts
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.deployments.verdicts import Decision
 from deployer.errors import InvalidInput, NotFound, QueueFull
+from deployer.models.base import table_of
 from deployer.models.delivery import Counter, Delivery, Verdict
 from deployer.models.deployment import QUEUED, RUNNING, Deployment, Status, Trigger
 from deployer.models.project import Project, Step
@@ -24,11 +25,11 @@ KEPT_UNVERIFIED = 100
 
 UNKNOWN_PROJECT = "webhook.unknown_project"
 
-_projects = sa.inspect(Project).local_table
-_steps = sa.inspect(Step).local_table
-_deployments = sa.inspect(Deployment).local_table
-_deliveries = sa.inspect(Delivery).local_table
-_counters = sa.inspect(Counter).local_table
+_projects = table_of(Project)
+_steps = table_of(Step)
+_deployments = table_of(Deployment)
+_deliveries = table_of(Delivery)
+_counters = table_of(Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,8 @@ def _known_deliveries(connection: sa.Connection, requests: Sequence[Request]) ->
 
 def _new_deployment(request: Request) -> NewDeployment:
     push = _event(request).push
-    assert push is not None and push.branch is not None
+    assert push is not None
+    assert push.branch is not None
     return NewDeployment(
         id=clock.new_id(),
         project_id=request.project_id,

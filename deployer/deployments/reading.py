@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
 from deployer.errors import NotFound
+from deployer.models.base import table_of
 from deployer.models.deployment import QUEUED, RUNNING, ChunkKind, Command, Deployment, LogChunk, Status
 
 _REFERENCE = re.compile(r"DEP-0*([1-9][0-9]{0,17})\Z", re.IGNORECASE)
-_chunks = sa.inspect(LogChunk).local_table
+_chunks = table_of(LogChunk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +98,20 @@ def last_seq(connection: sa.Connection, deployment_id: str) -> int:
 
 def log_of(connection: sa.Connection, command: Command, limit: int) -> bytes:
     """A command's log in one piece: at most ``limit`` bytes, from head and tail, and what was left out said."""
-    sizes = connection.execute(
+    rows = connection.execute(
         sa.select(_chunks.c.seq, sa.func.length(_chunks.c.data))
         .where(_chunks.c.command_id == command.id)
         .order_by(_chunks.c.seq)
-    ).all()
+    )
+    sizes: list[tuple[int, int]] = [(seq, size) for seq, size in rows]
     head, tail = _ends(sizes, limit)
     wanted = head + tail
-    data = dict(
-        connection.execute(
-            sa.select(_chunks.c.seq, _chunks.c.data).where(
-                _chunks.c.deployment_id == command.deployment_id, _chunks.c.seq.in_(wanted)
-            )
-        ).all()
+    found = connection.execute(
+        sa.select(_chunks.c.seq, _chunks.c.data).where(
+            _chunks.c.deployment_id == command.deployment_id, _chunks.c.seq.in_(wanted)
+        )
     )
+    data: dict[int, bytes] = {seq: part for seq, part in found}
     # The cut made while it was stored lies behind the head; one made here lies between head and tail.
     left_out = sum(size for _, size in sizes) - sum(len(part) for part in data.values())
     parts: list[bytes] = []
@@ -127,7 +128,7 @@ def cut_note(size: int) -> bytes:
     return f"\n[… {size} bytes of output were left out here …]\n".encode()
 
 
-def _ends(sizes: Sequence[sa.Row[tuple[int, int]]], limit: int) -> tuple[list[int], list[int]]:
+def _ends(sizes: Sequence[tuple[int, int]], limit: int) -> tuple[list[int], list[int]]:
     """Numbers of the chunks of the first and of the last ``limit / 2`` bytes (all, where they fit)."""
     if sum(size for _, size in sizes) <= limit:
         return [seq for seq, _ in sizes], []

@@ -1,4 +1,4 @@
-"""Why a verified delivery does or does not deploy: a pure decision, in the words that the sender and the user read."""
+"""Why a verified delivery does or does not deploy: a pure decision, in words that sender and user read."""
 
 from __future__ import annotations
 

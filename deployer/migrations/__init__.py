@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _HERE = Path(__file__).parent
 
@@ -49,7 +53,7 @@ def upgrade(path: Path) -> None:
     command.upgrade(settings(path), "head")
 
 
-def settings(path: Path) -> object:
+def settings(path: Path) -> Config:
     """Alembic's configuration for the database at ``path``."""
     from alembic.config import Config
 

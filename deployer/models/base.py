@@ -36,3 +36,10 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {datetime: Moment}  # noqa: RUF012 (SQLAlchemy's own name and shape)
+
+
+def table_of(model: type[Base]) -> sa.Table:
+    """A model's table, for statements that need no objects."""
+    table = model.__table__
+    assert isinstance(table, sa.Table)
+    return table

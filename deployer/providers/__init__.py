@@ -1,1 +1,1 @@
-"""What forges send: each module verifies a delivery and turns it into a `Push`. They know neither Flask nor tables."""
+"""What forges send: each module verifies a delivery and turns it into a `Push`. They know no Flask and no tables."""

@@ -63,7 +63,7 @@ _decoder = msgspec.json.Decoder(_Payload)
 
 
 def verify(raw: bytes, signature: str | None, secret: bytes) -> None:
-    """Raises SignatureInvalid unless ``signature`` is the MAC of exactly these bytes. A missing one is a wrong one."""
+    """Raises SignatureInvalid unless ``signature`` is the MAC of exactly these bytes; a missing one is a wrong one."""
     if not secret:
         raise SignatureInvalid("The project has no webhook secret.")
     if signature is None or not _SIGNATURE.match(signature):
@@ -77,7 +77,7 @@ def parse(raw: bytes, content_type: str, event: str | None) -> Event:
     """The event in a verified body. Raises PayloadInvalid unless it holds one JSON object."""
     payload = _decode(_json_of(raw, content_type))
     name = harmless(event, 64) or ""
-    repository = harmless(payload.repository and payload.repository.full_name, 255)
+    repository = harmless(payload.repository.full_name if payload.repository else None, 255)
     if name != "push":
         return Event(name, is_ping=name == "ping", repository=repository)
     return Event(name, push=_push(payload, repository), repository=repository)
@@ -148,7 +148,7 @@ def _push(payload: _Payload, repository: str | None) -> Push:
         message=harmless(commit.message, 10_000),
         author_name=harmless(author.name, 255),
         author_email=harmless(author.email, 255),
-        pusher=harmless(payload.pusher and payload.pusher.name, 255),
+        pusher=harmless(payload.pusher.name if payload.pusher else None, 255),
         # Shown as a link, so only an address of the web.
         compare_url=compare if compare and compare.startswith("https://") else None,
         repository=repository,

@@ -112,10 +112,10 @@ class Follower:
         if look.size > sink.position and not sink.is_complete:
             sink.feed(self._executor.read(self._run_id, sink.position, READ_BYTES))
         is_behind = look.size > sink.position and not sink.is_complete
-        if sink.has_pending and (is_behind or time.monotonic() >= self._next_flush):
-            # What an ended command printed last is committed together with its end.
-            if look.state is not RunState.EXITED or is_behind:
-                self._flush()
+        # What an ended command printed last is committed together with its end.
+        is_due = look.state is not RunState.EXITED and time.monotonic() >= self._next_flush
+        if sink.has_pending and (is_behind or is_due):
+            self._flush()
         return is_behind
 
     def _flush(self) -> None:

@@ -13,12 +13,13 @@ import sqlalchemy as sa
 
 from deployer import clock
 from deployer.deployments import lifecycle, reading
+from deployer.models.base import table_of
 from deployer.models.deployment import ChunkKind, LogChunk
 from deployer.security.redaction import Redactor
 
 READ_BYTES = 256 * 1024
 
-_chunks = sa.inspect(LogChunk).local_table
+_chunks = table_of(LogChunk)
 
 
 class Numbering:
@@ -142,7 +143,8 @@ class LogSink:
         ``window`` is what surrounds the place, from ``skip_margin`` bytes before it. The place is moved behind a
         secret that lies across it.
         """
-        assert self.is_past_head and not self._pending
+        assert self.is_past_head
+        assert not self._pending
         target += self._redactor.cut_after(window, self.skip_margin) - self.skip_margin
         self._note_cut(target - self._offset())
         self._redactor.finish()

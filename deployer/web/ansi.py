@@ -11,7 +11,11 @@ from markupsafe import Markup, escape
 
 # CSI … final byte, OSC … BEL or ST, other two-byte escapes, and the control characters that are not layout.
 _CONTROL = re.compile(
-    r"\x1b\[([0-9;:]*)m|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]?|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\x80-\x9f]"
+    r"\x1b\[([0-9;:]*)m"
+    r"|\x1b\[[0-?]*[ -/]*[@-~]"
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
+    r"|\x1b[@-Z\\-_]?"
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\x80-\x9f]"
 )
 _OVERWRITTEN = re.compile(r"[^\n]*\r(?!\n|\Z)")
 

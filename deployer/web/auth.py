@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from flask import Blueprint, abort, jsonify, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user, logout_user
 
@@ -13,6 +14,7 @@ from deployer.accounts import LoginThrottled
 from deployer.errors import InvalidInput
 from deployer.models.user import User
 from deployer.web.context import LoggedIn, installation, me, orm, remote_address
+from deployer.web.errors import json_error
 
 blueprint = Blueprint("auth", __name__)
 
@@ -45,17 +47,17 @@ def login() -> ResponseReturnValue:
             return redirect(local_path(request.args.get("next")))
         return render_template("login.html", next=request.args.get("next", ""), username="", error=None)
     is_json = request.mimetype == "application/json"
-    given = request.get_json(silent=True) if is_json else request.form
-    if not hasattr(given, "get"):
-        given = {}
+    document = request.get_json(silent=True) if is_json else request.form
+    given: Mapping[str, object] = document if isinstance(document, Mapping) else {}
     username, password = given.get("username"), given.get("password")
     if not isinstance(username, str) or not isinstance(password, str) or not username or not password:
         return _refused(is_json, 400, "Give user name and password", str(username or ""))
     try:
         user = accounts.log_in(installation().database, username, password, address=remote_address())
     except LoginThrottled as error:
-        answer = _refused(is_json, 429, str(error), username)
-        return answer[0], answer[1], {"Retry-After": str(error.wait_s)}
+        response = _refused(is_json, 429, str(error), username)
+        response.headers["Retry-After"] = str(error.wait_s)
+        return response
     if user is None:
         return _refused(is_json, 401, WRONG, username)
     begin_session(user)
@@ -64,11 +66,11 @@ def login() -> ResponseReturnValue:
     return redirect(local_path(request.form.get("next")))
 
 
-def _refused(is_json: bool, status: int, error: str, username: str) -> tuple[ResponseReturnValue, int]:
+def _refused(is_json: bool, status: int, error: str, username: str) -> Response:
     if is_json:
-        return jsonify(success=False, error=error), status
+        return json_error(status, error)
     page = render_template("login.html", next=request.form.get("next", ""), username=username, error=error)
-    return page, status
+    return Response(page, status)
 
 
 def begin_session(user: User) -> None:
@@ -107,7 +109,7 @@ def setup() -> ResponseReturnValue:
     form = request.form
     errors: dict[str, str] = {}
     if form.get("password", "") != form.get("password_again", ""):
-        errors["password_again"] = "The two passwords differ."
+        errors["password_again"] = "The two passwords differ."  # noqa: S105
     else:
         try:
             user_id = accounts.create_user(

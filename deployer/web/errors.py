@@ -37,7 +37,7 @@ def wants_json() -> bool:
         return True
     accepted = request.accept_mimetypes
     return request.mimetype == "application/json" or (
-        accepted["application/json"] > accepted["text/html"] and "application/json" in accepted
+        accepted.quality("application/json") > accepted.quality("text/html")
     )
 
 

@@ -20,7 +20,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(first_line, "first_line")
     app.add_template_filter(clock.duration_words, "duration")
     app.add_template_global(asset, "asset")
-    app.add_template_global(__version__, "version")
+    app.jinja_env.globals["version"] = __version__
 
 
 def asset(name: str) -> str:

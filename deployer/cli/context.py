@@ -1,0 +1,37 @@
+"""What the commands share: the configuration and the installation, loaded when they are needed."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployer import config
+from deployer.config import Config
+
+if TYPE_CHECKING:
+    from deployer.installation import Installation
+
+
+class Context:
+    def __init__(self, config_file: Path | None) -> None:
+        self._config_file = config_file
+
+    @functools.cached_property
+    def config(self) -> Config:
+        return config.load(self._config_file)
+
+    @functools.cached_property
+    def installation(self) -> Installation:
+        from deployer.installation import Installation
+
+        return Installation.open(self.config)
+
+    @property
+    def actor(self) -> str:
+        """Who acts, as deployments record it."""
+        try:
+            return f"{getpass.getuser()} (command line)"
+        except (KeyError, OSError):
+            return "command line"

@@ -1,0 +1,68 @@
+"""``deploy`` and ``cancel``, and following a deployment in the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from deployer.cli.context import Context
+
+
+@click.command()
+@click.argument("project")
+@click.option("--follow", is_flag=True, help="Show the log as it comes; the exit code tells how it ended.")
+@click.pass_obj
+def deploy(context: Context, project: str, follow: bool) -> None:
+    """Deploy the tip of PROJECT's branch now."""
+    from sqlalchemy.orm import Session
+
+    from deployer import projects
+    from deployer.deployments import queue, reading
+
+    installation = context.installation
+    with Session(installation.database.engine) as session:
+        project_id = projects.find(session, project).id
+    with installation.database.write() as connection:
+        deployment_id = queue.deploy_by_hand(connection, project_id, context.actor, context.config.runner.max_queued)
+    with Session(installation.database.engine) as session:
+        ref = reading.find(session, deployment_id).ref
+    click.echo(f"{ref} {context.config.public_url}/deployments/{deployment_id}")
+    if not installation.runner_is_up:
+        click.echo("The runner is not running; the deployment waits. Start it: python app.py serve", err=True)
+    if follow:
+        from deployer.cli.follow import follow as follow_log
+
+        status = follow_log(installation.database, deployment_id)
+        sys.exit(0 if status == "success" else 1)
+
+
+@click.command()
+@click.argument("deployment")
+@click.option("--json", "as_json", is_flag=True, help="Answer with JSON.")
+@click.pass_obj
+def cancel(context: Context, deployment: str, as_json: bool) -> None:
+    """Cancel DEPLOYMENT (its id, or DEP-0042)."""
+    from sqlalchemy.orm import Session
+
+    from deployer.deployments import lifecycle, reading
+
+    database = context.installation.database
+    with Session(database.engine) as session:
+        found = reading.find(session, deployment)
+        deployment_id, ref = found.id, found.ref
+    with database.write() as connection:
+        is_accepted = lifecycle.request_cancel(connection, deployment_id, context.actor)
+        status = lifecycle.status_of(connection, deployment_id)
+    assert status is not None
+    if as_json:
+        click.echo(json.dumps({"id": deployment_id, "ref": ref, "cancelled": is_accepted, "status": status.value}))
+    elif not is_accepted:
+        click.echo(f"{ref} has already ended: {status}.")
+    elif status.is_final:
+        click.echo(f"{ref} is cancelled.")
+    else:
+        click.echo(f"{ref} is being cancelled.")
+    if not is_accepted:
+        sys.exit(1)

@@ -1,0 +1,220 @@
+"""``doctor``: what could keep Deployer from working here, and how to mend it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import urlsplit
+
+import click
+
+from deployer.cli.context import Context
+from deployer.config import Config
+from deployer.errors import DeployerError
+
+LOW_DISK_BYTES = 1 << 30
+PROBE_TIMEOUT_S = 5
+
+
+class Level(Enum):
+    OK = "ok"
+    WARNING = "warn"
+    FAILURE = "fail"
+
+
+@dataclass(frozen=True)
+class Finding:
+    level: Level
+    about: str
+    text: str
+    mend: str = ""
+
+
+@click.command()
+@click.pass_context
+def doctor(ctx: click.Context) -> None:
+    """Check git, keys, disk, clock, public address and permissions, and say how to mend what is wrong."""
+    context: Context = ctx.obj
+    config = context.config
+    has_failed = False
+    for check in (_git, _shell, _ssh, _folder, _key, _database, _disk, _clock, _user, _address, _runner):
+        for finding in check(config):
+            has_failed = has_failed or finding.level is Level.FAILURE
+            _show(finding)
+    sys.exit(1 if has_failed else 0)
+
+
+def _show(finding: Finding) -> None:
+    colour = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "red"}[finding.level]
+    click.echo(f"{click.style(finding.level.value.ljust(4), fg=colour)}  {finding.about.ljust(14)}  {finding.text}")
+    if finding.mend:
+        click.echo(f"{'':22}→ {finding.mend}")
+
+
+def _program(about: str, argv: list[str], package: str, level: Level = Level.FAILURE) -> Finding:
+    path = shutil.which(argv[0])
+    if path is None:
+        return Finding(level, about, f"{argv[0]} is not installed.", f"apt-get install {package}")
+    done = subprocess.run([path, *argv[1:]], capture_output=True, text=True, check=False, timeout=PROBE_TIMEOUT_S)
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return Finding(Level.OK, about, lines[0] if lines else path)
+
+
+def _git(_config: Config) -> Iterator[Finding]:
+    yield _program("git", ["git", "--version"], "git")
+
+
+def _shell(_config: Config) -> Iterator[Finding]:
+    yield _program("setsid", ["setsid", "--version"], "util-linux")
+
+
+def _ssh(_config: Config) -> Iterator[Finding]:
+    yield _program("ssh", ["ssh", "-V"], "openssh-client", Level.WARNING)
+
+
+def _folder(config: Config) -> Iterator[Finding]:
+    folder = config.data_dir
+    if not folder.exists():
+        yield Finding(Level.WARNING, "data folder", f"{folder} is not there yet.", "It is made by the first start.")
+        return
+    mode = folder.stat().st_mode & 0o777
+    if folder.stat().st_uid != os.getuid():
+        yield Finding(
+            Level.FAILURE, "data folder", f"{folder} belongs to another user.", "Run this as the daemon's user."
+        )
+    elif mode & 0o077:
+        yield Finding(
+            Level.FAILURE, "data folder", f"{folder} is open to others ({mode:04o}).", f"chmod 700 {folder}"
+        )
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield Finding(Level.FAILURE, "data folder", f"{folder} cannot be written.", f"chmod 700 {folder}")
+    else:
+        yield Finding(Level.OK, "data folder", str(folder))
+
+
+def _key(config: Config) -> Iterator[Finding]:
+    from deployer.security import keyfile
+
+    path = config.data_dir / "key"
+    if not path.exists():
+        if config.database_path.exists():
+            yield Finding(
+                Level.FAILURE,
+                "key file",
+                f"{path} is missing.",
+                "Restore it: what the database keeps needs this key.",
+            )
+        return
+    try:
+        keyfile.load(path)
+    except DeployerError as error:
+        yield Finding(Level.FAILURE, "key file", str(error.args[0]), error.hint)
+    else:
+        yield Finding(Level.OK, "key file", f"{path} is private.")
+
+
+def _database(config: Config) -> Iterator[Finding]:
+    import sqlite3
+
+    from deployer import migrations
+
+    path = config.database_path
+    if not path.exists():
+        return
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PROBE_TIMEOUT_S)
+        try:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        finally:
+            connection.close()
+        if verdict != "ok":
+            yield Finding(Level.FAILURE, "database", f"{path} is damaged: {verdict}", "Restore a backup.")
+        elif migrations.is_behind(path):
+            yield Finding(Level.WARNING, "database", "It is of an older version.", "The next start brings it up.")
+        else:
+            yield Finding(Level.OK, "database", f"{path} is sound.")
+    except (sqlite3.Error, DeployerError) as error:
+        yield Finding(Level.FAILURE, "database", f"{path} cannot be read: {error}", "Restore a backup.")
+
+
+def _disk(config: Config) -> Iterator[Finding]:
+    folder = next(path for path in (config.data_dir, *config.data_dir.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    text = f"{free / (1 << 30):.1f} GiB free at {folder}"
+    if free < LOW_DISK_BYTES:
+        yield Finding(Level.WARNING, "disk", text, "Make room: a full disk stops deployments.")
+    else:
+        yield Finding(Level.OK, "disk", text)
+
+
+def _clock(_config: Config) -> Iterator[Finding]:
+    """The kernel knows whether anything keeps its clock right (adjtimex(2): TIME_ERROR, STA_UNSYNC)."""
+    time_error = 5
+    buffer = ctypes.create_string_buffer(512)
+    if ctypes.CDLL(None).adjtimex(buffer) == time_error:
+        yield Finding(
+            Level.WARNING,
+            "clock",
+            "The clock is not kept in step with the world's.",
+            "Switch on time synchronisation: timedatectl set-ntp true",
+        )
+    else:
+        yield Finding(Level.OK, "clock", "kept in step")
+
+
+def _user(_config: Config) -> Iterator[Finding]:
+    if os.getuid() == 0:
+        yield Finding(
+            Level.WARNING,
+            "user",
+            "This is root, and every step of every project would be too.",
+            "Run Deployer as a user of its own.",
+        )
+    else:
+        yield Finding(Level.OK, "user", f"uid {os.getuid()}")
+
+
+def _address(config: Config) -> Iterator[Finding]:
+    import urllib.error
+    import urllib.request
+
+    url = config.public_url
+    host = urlsplit(url).hostname or ""
+    if not config.server.public_url:
+        yield Finding(
+            Level.WARNING,
+            "address",
+            f"server.public_url is not set; links and webhooks say {url}.",
+            "Set it to the address under which GitHub reaches this host.",
+        )
+    elif not config.is_behind_tls:
+        yield Finding(
+            Level.WARNING, "address", f"{url} is not https.", "Put a proxy with TLS in front, and set https://…"
+        )
+    try:
+        with urllib.request.urlopen(f"{url}/login", timeout=PROBE_TIMEOUT_S):  # noqa: S310 (checked by the configuration)
+            yield Finding(Level.OK, "address", f"{url} answers.")
+    except urllib.error.HTTPError as error:
+        yield Finding(Level.WARNING, "address", f"{url} answers with {error.code}.", "Is that this daemon?")
+    except OSError as error:
+        yield Finding(
+            Level.WARNING,
+            "address",
+            f"{url} does not answer: {getattr(error, 'reason', error)}.",
+            f"Start Deployer, and see that {host} leads here.",
+        )
+
+
+def _runner(config: Config) -> Iterator[Finding]:
+    from deployer.installation import DataDir, runner_is_up
+
+    if runner_is_up(DataDir(config.data_dir)):
+        yield Finding(Level.OK, "runner", "at work")
+    else:
+        yield Finding(Level.WARNING, "runner", "It is not running: deployments wait.", "python app.py serve")

@@ -1,0 +1,87 @@
+"""A deployment's log in the terminal, as it comes."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from deployer import clock
+from deployer.db import Database
+from deployer.deployments import reading
+from deployer.models.deployment import ChunkKind, Command, Deployment, Status
+
+_COLOURS = {
+    Status.SUCCESS: "green",
+    Status.FAILED: "red",
+    Status.INTERRUPTED: "red",
+    Status.CANCELLED: "yellow",
+    Status.SUPERSEDED: "yellow",
+}
+_MARKS = {Status.SUCCESS: "✓", Status.CANCELLED: "–", Status.SUPERSEDED: "–"}
+_PATIENCE_S = 10.0
+_PIECES = 200
+
+
+def follow(database: Database, deployment_id: str) -> str:
+    """Print headings, output and results until the end; the final status."""
+    after = 0
+    shown: dict[str, Status] = {}
+    while True:
+        seen = database.bell.generation
+        with Session(database.engine) as session:
+            deployment = session.scalars(sa.select(Deployment).where(Deployment.id == deployment_id)).one()
+            pieces = reading.pieces(session.connection(), deployment_id, after, limit=_PIECES)
+            commands = list(deployment.commands)
+        for command in commands:
+            _show_start(command, shown)
+            for piece in (one for one in pieces if one.command_id == command.id):
+                after = max(after, piece.seq)
+                _write(piece.data, is_system=piece.kind is ChunkKind.SYSTEM)
+            has_more = len(pieces) == _PIECES and pieces[-1].command_id == command.id
+            if has_more or not command.status.is_final:
+                break
+            _show_end(command, shown)
+        if len(pieces) == _PIECES:
+            continue
+        if deployment.status.is_final:
+            _show_result(deployment)
+            return deployment.status.value
+        database.wait_for_change(seen, _PATIENCE_S)
+
+
+def _show_start(command: Command, shown: dict[str, Status]) -> None:
+    if command.started_at is None or command.id in shown:
+        return
+    shown[command.id] = Status.RUNNING
+    click.echo(click.style(f"▶ {command.line.splitlines()[0]}", bold=True))
+
+
+def _show_end(command: Command, shown: dict[str, Status]) -> None:
+    if not command.status.is_final or shown.get(command.id) is not Status.RUNNING:
+        return
+    shown[command.id] = command.status
+    assert command.started_at is not None
+    assert command.finished_at is not None
+    took = clock.duration_words((command.finished_at - command.started_at).total_seconds())
+    mark = _MARKS.get(command.status, "✗")
+    words = "" if command.status is Status.SUCCESS else f" {command.cause or command.status}"
+    click.echo(click.style(f"{mark}{words} ({took})", fg=_COLOURS[command.status]))
+
+
+def _show_result(deployment: Deployment) -> None:
+    cause = f": {deployment.cause}" if deployment.cause else ""
+    line = f"{deployment.ref} {deployment.status}{cause}"
+    click.echo(click.style(line, fg=_COLOURS[deployment.status], bold=True))
+
+
+def _write(data: bytes, *, is_system: bool) -> None:
+    text = data.decode("utf-8", "replace")
+    if is_system:
+        text = click.style(text, dim=True)
+    # click drops colours where the output is not a terminal.
+    click.echo(text, nl=False)
+    if not text.endswith("\n"):
+        sys.stdout.flush()

@@ -1,0 +1,97 @@
+"""The group of all commands, and those that start processes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deployer import __version__
+from deployer.cli import deployments, doctor, projects, users
+from deployer.cli.context import Context
+from deployer.errors import DeployerError
+
+
+class _Group(click.Group):
+    """Errors that the program raises on purpose are told in one line, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DeployerError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="Deployer")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Settings (default: ./config.toml, if it exists).",
+)
+@click.pass_context
+def cli(ctx: click.Context, config_file: Path | None) -> None:
+    """Push to GitHub; your server deploys it."""
+    ctx.obj = Context(config_file)
+
+
+@cli.command()
+@click.pass_obj
+def serve(context: Context) -> None:
+    """Start web and runner."""
+    from deployer import server
+
+    settings = context.config
+    server.start_logging(settings)
+    sys.exit(server.serve(settings, announce))
+
+
+@cli.command()
+@click.pass_obj
+def web(context: Context) -> None:
+    """Start the web process alone."""
+    from deployer import server
+    from deployer.application import create_app
+
+    settings = context.config
+    server.start_logging(settings)
+    sock = server.listen(settings)
+    installation = context.installation
+    app = create_app(installation)
+    announce(server.greeting(installation))
+    installation.database.dispose()
+    server.run_web(app, installation, sock)
+
+
+@cli.command()
+@click.pass_obj
+def runner(context: Context) -> None:
+    """Start the runner alone."""
+    from deployer import server
+
+    server.start_logging(context.config)
+    server.run_runner(context.installation)
+
+
+@cli.command()
+def demo() -> None:
+    """Show the whole job in this terminal, without GitHub."""
+    from deployer.cli.demo import show
+
+    sys.exit(show())
+
+
+def announce(line: str) -> None:
+    click.echo(line)
+    sys.stdout.flush()
+
+
+for _command in (users.user, projects.project, deployments.deploy, deployments.cancel, doctor.doctor):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    cli(prog_name="app.py")
