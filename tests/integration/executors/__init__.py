@@ -1,0 +1,1 @@
+"""The contract of an executor, which every driver passes."""
