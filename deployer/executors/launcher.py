@@ -13,7 +13,8 @@ Why it is made like this:
   only a copier can stop writing at the bound and go on reading. ``ulimit -f`` counts blocks of 512 bytes.
 * After the exit code the end mark goes down the same pipe, so a reader that sees it has everything. It begins with a
   byte (RS) that ordinary output does not hold, so that a reader need not hold back anything else.
-* Only the command's stderr goes into the pipe: of a death by signal the launcher's shell would add words of its own.
+* Only the command's stderr goes into the pipe: of a death by signal the launcher's shell would add words of its own
+  (dash redirects before it forks, hence the subshell).
 * A full disk must not lose the exit code: it is tried again until it is written.
 """
 
@@ -33,7 +34,7 @@ read -r stat < /proc/$$/stat; stat=${stat##*) }; set -- $stat; started=${20}
 read -r boot < /proc/sys/kernel/random/boot_id
 { echo "$$ $started $boot" > pid; } 2>/dev/null || exit 0
 set +C
-{ setsid $shell -c '. ./env; echo $$ > "$OLDPWD/group"; . "$OLDPWD/cmd"' step 2>&1; code=$?
+{ (exec setsid $shell -c '. ./env; echo $$ > "$OLDPWD/group"; . "$OLDPWD/cmd"' step 2>&1); code=$?
 until { echo "$code" > exit; } 2>/dev/null; do sleep 1; done
 printf '\036%s\n' "$mark"
 } </dev/null 2>/dev/null | { ulimit -f "$limit"; cat >> output || exec cat > /dev/null; } 2>/dev/null

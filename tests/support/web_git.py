@@ -26,7 +26,10 @@ class _Quiet(WSGIRequestHandler):
 
 
 class WebGit:
-    """Serves the repositories in ``root``. ``asked`` are the names and passwords that came, ``requests`` how many requests did."""
+    """Serves the repositories in ``root``.
+
+    ``asked`` are the names and passwords that came, ``requests`` is how many requests did.
+    """
 
     def __init__(self, root: Path, password: str) -> None:
         self.root = root
