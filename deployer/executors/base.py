@@ -112,6 +112,9 @@ class Answer:
 class Executor(Protocol):
     """A place where commands run. One thread uses an executor; ``wake`` may come from any."""
 
+    def close(self) -> None:
+        """Give up what following needs. What was launched goes on, and another executor can follow it."""
+
     def launch(self, run: Run) -> None:
         """Start the run, unless it was started before.
 

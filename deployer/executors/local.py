@@ -20,6 +20,9 @@ from deployer.executors import launcher, processes
 from deployer.executors.base import TOMBSTONE_S, Answer, Look, Process, Run, RunState
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+FENCE_PATIENCE_S = 10.0
+"""How long a launcher may take from making the fence to writing it."""
+
 _KEPT_AFTER_COLLECTION = frozenset(("pid", "exit"))
 
 
@@ -38,6 +41,15 @@ class LocalExecutor:
         self._poller = select.poll()
         self._poller.register(self._inotify.fileno(), select.POLLIN)
         self._poller.register(self._wake_fd, select.POLLIN)
+
+    def close(self) -> None:
+        """Give up what following needs. What was launched goes on."""
+        for child in self._children:
+            # Whoever follows it next finds it by its run directory; nobody has to wait for it.
+            child.returncode = child.poll() or 0
+        self._children.clear()
+        self._inotify.close()
+        os.close(self._wake_fd)
 
     def launch(self, run: Run) -> None:
         directory = self._spool / run.id
@@ -83,8 +95,7 @@ class LocalExecutor:
         directory = self._spool / run_id
         pid_line = _read(directory / "pid")
         if not pid_line.endswith("\n"):
-            # A launcher that has made the file but not yet written it is alive for all anyone can know.
-            return Look(RunState.ALIVE if (directory / "pid").exists() else RunState.ABSENT)
+            return Look(self._look_at_empty_fence(directory / "pid"))
         pid, start_ticks, boot = pid_line.split()
         is_earlier = boot != processes.boot_id()
         # Aliveness before the exit code: what ends in between is then seen as ended, never as lost.
@@ -185,6 +196,16 @@ class LocalExecutor:
         if look.state is RunState.ALIVE or processes.stat(int(group)) is None:
             found.update(processes.in_session(int(group)))
         return found
+
+    @staticmethod
+    def _look_at_empty_fence(path: Path) -> RunState:
+        try:
+            age_s = time.time() - path.stat().st_mtime
+        except FileNotFoundError:
+            return RunState.ABSENT
+        # The launcher writes its pid at once after making the file. One that has not done so for this long was killed
+        # in between, or the disk was full; then it has not begun the command.
+        return RunState.ALIVE if age_s < FENCE_PATIENCE_S else RunState.LOST
 
     def _is_alive(self, directory: Path, pid: int, start_ticks: int) -> bool:
         found = processes.stat(pid)
