@@ -209,13 +209,20 @@ def _check(config: Config) -> None:
         if not low <= getattr(getattr(config, section), name) <= high:
             refuse(key, f"between {low} and {high}")
     host, _, port = config.server.bind.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         refuse("server.bind", "HOST:PORT, for example 127.0.0.1:8420")
     if config.server.public_url:
-        url = urlsplit(config.server.public_url)
-        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        if not _is_web_address(config.server.public_url):
             refuse("server.public_url", "an address such as https://deploy.example.com")
     if not config.storage.data_dir:
         refuse("storage.data_dir", "a folder")
     if config.logs.level not in ("debug", "info", "warning", "error"):
         refuse("logs.level", "debug, info, warning or error")
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname) and not url.query and not url.fragment
