@@ -17,6 +17,10 @@ from urllib.parse import urlsplit
 PINNED_HOSTS = Path(__file__).with_name("known_hosts")
 """Host keys of GitHub, GitLab and Bitbucket, as those publish them."""
 
+MAX_URL_LENGTH = 2048
+MAX_BRANCH_BYTES = 250
+"""git keeps a branch in a file of its name, and locks it by one with ``.lock`` behind it: 255 bytes on Linux."""
+
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^/-].*)\Z")
 _OWN_PULL = re.compile(r"\s*git\s+(?:pull|fetch)\b")
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
@@ -94,6 +98,8 @@ def url_problem(url: str, *, allow_file: bool) -> str | None:
         return "give the repository's address, without spaces"
     if url.startswith("-"):
         return "an address cannot begin with a dash"
+    if len(url) > MAX_URL_LENGTH or not is_text(url):
+        return f"an address has at most {MAX_URL_LENGTH} characters, all of them valid Unicode"
     kind = transport(url)
     if kind == "file":
         return None if allow_file else "local paths are only allowed where git.allow_file is on in the configuration"
@@ -101,7 +107,11 @@ def url_problem(url: str, *, allow_file: bool) -> str | None:
         return "use an https:// or ssh:// address, or git@host:owner/repository.git"
     if _SCP_LIKE.match(url):
         return None
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Brackets that hold no IPv6 address.
+        return "the address names no usable host"
     if not parts.hostname or parts.hostname.startswith("-") or (parts.username or "").startswith("-"):
         return "the address names no usable host"
     if kind in ("https", "http") and (parts.username or parts.password):
@@ -142,11 +152,22 @@ def branch_problem(branch: str) -> str | None:
         return "give the branch to deploy, for example main"
     if branch.startswith("-"):
         return "a branch name cannot begin with a dash"
+    if not is_text(branch) or len(branch.encode()) > MAX_BRANCH_BYTES:
+        return f"a branch name has at most {MAX_BRANCH_BYTES} bytes of valid Unicode"
     if _FORBIDDEN_IN_REF.search(branch) or branch == "@" or branch.startswith("/") or branch.endswith(("/", ".")):
         return "this is not a valid branch name"
     if any(part.startswith(".") or part.endswith(".lock") for part in branch.split("/")):
         return "this is not a valid branch name"
     return None
+
+
+def is_text(value: str) -> bool:
+    """Whether ``value`` can be written as UTF-8 (a lone surrogate, which JSON can carry, cannot)."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def pulls_itself(first_step: str) -> bool:

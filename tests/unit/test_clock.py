@@ -62,8 +62,20 @@ def test_ids_do_not_repeat():
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.04, "40 ms"), (0.4, "400 ms"), (12, "12 s"), (59.6, "1 min"), (60, "1 min"), (185, "3 min 5 s")]
-    + [(600, "10 min"), (3600, "1 h"), (3720, "1 h 2 min"), (90000, "25 h")],
+    [
+        (0.04, "40 ms"),
+        (0.4, "400 ms"),
+        (0.9996, "1 s"),
+        (1.44, "1.4 s"),
+        (12, "12 s"),
+        (59.6, "1 min"),
+        (60, "1 min"),
+        (185, "3 min 5 s"),
+        (600, "10 min"),
+        (3600, "1 h"),
+        (3720, "1 h 2 min"),
+        (90000, "25 h"),
+    ],
 )
 def test_a_duration_is_said_in_words(seconds, words):
     assert clock.duration_words(seconds) == words
