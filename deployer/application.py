@@ -35,14 +35,14 @@ def create_app(installation: Installation) -> Flask:
         MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
         MAX_FORM_MEMORY_SIZE=MAX_FORM_BYTES,
         SQLALCHEMY_DATABASE_URI=str(installation.database.engine.url),
-        # Files are named with the version, so that they may be kept.
+        # Their addresses name their version, so that they may be kept (see gate for those that do not).
         SEND_FILE_MAX_AGE_DEFAULT=timedelta(days=365),
     )
     app.extensions["deployer"] = installation
     orm.init_app(app)
     text.init_app(app)
     errors.init_app(app)
-    login_manager = LoginManager(app)
+    login_manager = LoginManager(app, add_context_processor=False)
     login_manager.user_loader(auth.load_user)
     gate.init_app(app)
     for part in (auth, dashboard, projects, deployments, settings, session_api, streams):

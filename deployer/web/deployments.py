@@ -36,7 +36,13 @@ def show(deployment_id: str) -> ResponseReturnValue:
         for command in deployment.commands
     ]
     return render_template(
-        "deployment.html", deployment=deployment, project=deployment.project, commands=commands, last_seq=last_seq
+        "deployment.html",
+        deployment=deployment,
+        project=deployment.project,
+        commands=commands,
+        last_seq=last_seq,
+        newer=reading.find(session, deployment.superseded_by) if deployment.superseded_by else None,
+        runner_is_up=installation().runner_is_up,
     )
 
 

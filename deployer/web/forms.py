@@ -49,6 +49,11 @@ def step_rows(form: MultiDict[str, str]) -> list[StepRow]:
     return [StepRow(*row) for row in columns]
 
 
+def filled(rows: Sequence[StepRow]) -> list[StepRow]:
+    """The rows in which something was entered. Errors count these."""
+    return [row for row in rows if (row.command + row.name + row.timeout).strip()]
+
+
 def rearrange(rows: Sequence[StepRow], action: str) -> list[StepRow]:
     """The rows after a button of the step list: ``add``, ``remove:2``, ``up:2``, ``down:2``."""
     rows = list(rows)
@@ -67,13 +72,11 @@ def rearrange(rows: Sequence[StepRow], action: str) -> list[StepRow]:
 
 
 def project_input(form: MultiDict[str, str]) -> ProjectInput:
-    """Raises InvalidInput where a timeout cannot be read. Rows without a command are left out."""
+    """Raises InvalidInput where a timeout cannot be read. Empty rows are left out."""
     steps = []
-    for number, row in enumerate(step_rows(form), 1):
+    for number, row in enumerate(filled(step_rows(form)), 1):
         if not row.command.strip():
-            if row.name.strip() or row.timeout.strip():
-                raise InvalidInput({"steps": f"Step {number}: give a command."})
-            continue
+            raise InvalidInput({"steps": f"Step {number}: give a command."})
         try:
             steps.append(StepInput(row.command, row.name, duration(row.timeout)))
         except ValueError as error:

@@ -68,4 +68,7 @@ def _seal(response: Response) -> Response:
         headers["Strict-Transport-Security"] = "max-age=31536000"
     if request.endpoint != "static":
         headers.setdefault("Cache-Control", "no-store")
+    elif "v" not in request.args:
+        # An address that stays the same over versions (see text.asset): asked again each time.
+        headers["Cache-Control"] = "no-cache"
     return response

@@ -12,6 +12,7 @@ from deployer import access, projects
 from deployer.deployments import queue, reading
 from deployer.errors import GitError, InvalidInput
 from deployer.models.delivery import Counter, Delivery
+from deployer.models.deployment import Deployment, reference
 from deployer.models.project import Project
 from deployer.web import forms
 from deployer.web.context import installation, me, orm
@@ -45,12 +46,15 @@ def _page(
         .order_by(Delivery.received_at.desc(), Delivery.id.desc())
         .limit(SHOWN_DELIVERIES)
     ).all()
+    led_to = [delivery.deployment_id for delivery in deliveries if delivery.deployment_id]
+    numbers = session.execute(sa.select(Deployment.id, Deployment.number).where(Deployment.id.in_(led_to)))
     secrets = projects.open_secrets(project, installation().vault)
     return render_template(
         "project.html",
         project=project,
         deployments=reading.of_project(session, project.id, SHOWN_DEPLOYMENTS),
         deliveries=deliveries,
+        refs={deployment_id: reference(number) for deployment_id, number in numbers},
         unverified=session.scalar(
             sa.select(Counter.value).where(Counter.name == queue.unverified_counter(project.id))
         )
@@ -88,7 +92,7 @@ def create() -> ResponseReturnValue:
                 session, wanted, config=parts.config, data_dir=parts.data_dir, vault=parts.vault
             )
     except InvalidInput as error:
-        return _form(request.form, rows, None, error.fields), 400
+        return _form(request.form, forms.filled(rows) or [StepRow()], None, error.fields), 400
     return redirect(url_for("projects.show", name=project.name))
 
 
@@ -109,7 +113,7 @@ def edit(name: str) -> ResponseReturnValue:
             changed = _find(name, session)
             projects.update(session, changed, wanted, config=parts.config, data_dir=parts.data_dir)
     except InvalidInput as error:
-        return _form(request.form, rows, project, error.fields), 400
+        return _form(request.form, forms.filled(rows) or [StepRow()], project, error.fields), 400
     flash("Saved. Deployments that run or wait keep what they began with.")
     return redirect(url_for("projects.show", name=wanted.name))
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from pathlib import Path
 
-from flask import Flask, url_for
+from flask import Flask, current_app, url_for
+from flask_login import current_user
 
 from deployer import __version__, clock
+from deployer.web import forms
+
+# user@host:path (scp's form), or scheme://user@host:port/path.
+_REPOSITORY = re.compile(r"(?:[a-z+]+://(?:[^@/]*@)?([^/:]+)(?::\d+)?/|[^@/:]+@([^/:]+):/?)(.+?)(?:\.git)?/*\Z")
 
 
 def init_app(app: Flask) -> None:
@@ -18,14 +25,26 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(took, "took")
     app.add_template_filter(short_sha, "short_sha")
     app.add_template_filter(first_line, "first_line")
-    app.add_template_filter(clock.duration_words, "duration")
+    app.add_template_filter(forms.duration_text, "timeout")
+    app.add_template_filter(short_repository, "short_repository")
+    app.add_template_filter(forge_page, "forge_page")
+    app.add_template_global(took, "took")
+    app.add_template_global(clock.now, "now")
     app.add_template_global(asset, "asset")
+    # Asked only by the pages that show it: an error page must not need the database.
+    app.add_template_global(current_user, "current_user")
     app.jinja_env.globals["version"] = __version__
 
 
 def asset(name: str) -> str:
-    """The address of a static file, different for each version, so that browsers may keep it."""
-    return url_for("static", filename=name, v=__version__)
+    """The address of a static file, different after each change, so that browsers may keep it.
+
+    Modules are the exception: they import each other by their plain names, and two addresses would be two modules.
+    """
+    if name.endswith(".js"):
+        return url_for("static", filename=name)
+    changed = Path(current_app.static_folder or "", name).stat().st_mtime_ns // 1_000_000
+    return url_for("static", filename=name, v=f"{changed:x}")
 
 
 def when(moment: datetime | None) -> str:
@@ -60,3 +79,15 @@ def short_sha(sha: str | None) -> str:
 
 def first_line(text: str | None) -> str:
     return text.strip().split("\n", 1)[0] if text else ""
+
+
+def short_repository(url: str) -> str:
+    """``github.com/owner/name`` of any address of it; a local path as it is."""
+    match = _REPOSITORY.match(url)
+    return f"{match[1] or match[2]}/{match[3]}" if match else url
+
+
+def forge_page(url: str) -> str:
+    """The page of a repository at GitHub; empty for one that is elsewhere."""
+    short = short_repository(url)
+    return f"https://{short}" if re.match(r"github\.com/[\w.-]+/[\w.-]+\Z", short) else ""

@@ -1,0 +1,155 @@
+// A deployment's page while it is queued or runs: new lines, statuses and durations as they come.
+// The frames are described in deployer/api/streams.py.
+
+import { Screen } from "./ansi.js";
+import { swap } from "./refresh.js";
+import { duration, tick } from "./times.js";
+
+const list = document.getElementById("commands");
+const note = document.getElementById("live");
+const announcer = document.getElementById("announcer");
+const template = document.getElementById("command");
+const SHOWN_CHARACTERS = 2_000_000;
+const RETRY_MS = 5000;
+
+let last = Number(list.dataset.lastSeq);
+let present = list.dataset.status;
+
+// One command's entry in the list.
+class Entry {
+  constructor(node) {
+    this.node = node;
+    this.details = node.querySelector("details");
+    this.log = node.querySelector(".log");
+    this.jump = node.querySelector("[data-jump]");
+    this.took = node.querySelector(".took");
+    this.screen = new Screen(this.log);
+    this.follows = true;
+    this.isDirty = false;
+    this.log.addEventListener("scroll", () => this.look(), { passive: true });
+    this.jump.addEventListener("click", () => {
+      this.follow();
+      this.log.focus({ preventScroll: true });
+    });
+    this.follow();
+  }
+
+  static make(command) {
+    const node = template.content.firstElementChild.cloneNode(true);
+    node.dataset.command = command.id;
+    node.querySelector(".command-name").textContent = command.name;
+    node.querySelector(".log").setAttribute("aria-label", `Output of ${command.name}`);
+    const line = node.querySelector("[data-line]");
+    if (command.cmd === command.name) line.remove();
+    else line.textContent = command.cmd;
+    list.querySelectorAll(".planned").forEach((planned) => planned.remove());
+    list.append(node);
+    return new Entry(node);
+  }
+
+  show(command) {
+    const before = this.node.dataset.status;
+    this.node.dataset.status = command.status;
+    this.node.querySelector("[data-status-text]").textContent = command.status;
+    this.node.querySelector("[data-exit]").textContent = command.exit_code ? `exit ${command.exit_code}` : "";
+    const cause = this.node.querySelector("[data-cause]");
+    cause.textContent = command.cause ?? "";
+    cause.hidden = !command.cause;
+    this.took.dataset.from = command.started_at ?? "";
+    this.took.dataset.to = command.finished_at ?? "";
+    tick(this.took);
+    if (before !== command.status && command.status === "running") this.reveal();
+  }
+
+  // A command that begins opens, and comes into view where the reader follows what happens.
+  reveal() {
+    this.details.open = true;
+    const previous = this.node.previousElementSibling;
+    const isWatched = !previous || previous.getBoundingClientRect().top < innerHeight;
+    if (isWatched) this.node.scrollIntoView({ block: "nearest" });
+  }
+
+  write(text) {
+    this.screen.write(text);
+    if (this.isDirty) return;
+    this.isDirty = true;
+    requestAnimationFrame(() => {
+      this.isDirty = false;
+      this.screen.trim(SHOWN_CHARACTERS);
+      if (this.follows) this.follow();
+      else this.jump.hidden = false;
+    });
+  }
+
+  follow() {
+    this.follows = true;
+    this.jump.hidden = true;
+    this.log.scrollTop = this.log.scrollHeight;
+  }
+
+  look() {
+    this.follows = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 24;
+    if (this.follows) this.jump.hidden = true;
+  }
+}
+
+const entries = new Map();
+for (const node of list.querySelectorAll("[data-command]")) entries.set(node.dataset.command, new Entry(node));
+
+function entry(command) {
+  if (!entries.has(command.id)) entries.set(command.id, Entry.make(command));
+  return entries.get(command.id);
+}
+
+const frames = {
+  status({ deployment }) {
+    document.title = `${deployment.ref} ${deployment.status} · ${list.dataset.project}`;
+    if (deployment.status !== present) {
+      present = deployment.status;
+      announcer.textContent = `${deployment.ref} ${said(deployment)}`;
+    }
+    // What stands at the top of the page is the server's to say: status, cause, commit, what can be done now.
+    swap(["about"]);
+  },
+  command({ command }) {
+    entry(command).show(command);
+  },
+  log({ seq, command, text }) {
+    last = seq;
+    entries.get(command)?.write(text);
+  },
+  done() {
+    source.close();
+    note.textContent = "";
+  },
+};
+
+function said({ status, started_at, finished_at, cause }) {
+  if (cause) return `${status}: ${cause}`;
+  if (!started_at || !finished_at) return status;
+  return `${status} after ${duration((Date.parse(finished_at) - Date.parse(started_at)) / 1000)}`;
+}
+
+let source;
+
+function open() {
+  source = new EventSource(`${list.dataset.stream}?after=${last}`);
+  source.onopen = () => {
+    note.textContent = "Live";
+    note.dataset.state = "live";
+  };
+  source.onmessage = (event) => {
+    const frame = JSON.parse(event.data);
+    frames[frame.type]?.(frame);
+  };
+  source.onerror = () => {
+    note.textContent = "Reconnecting…";
+    note.dataset.state = "lost";
+    // An answer that is no stream (too many viewers, a restart behind a proxy) ends the browser's own tries.
+    if (source.readyState === EventSource.CLOSED) setTimeout(open, RETRY_MS);
+  };
+}
+
+open();
+addEventListener("pagehide", () => source.close());
+addEventListener("pageshow", (event) => event.persisted && location.reload());

@@ -1,0 +1,54 @@
+// Parts of a page with data-refresh="<seconds>" are fetched again that often and swapped, as long as they are seen.
+
+const main = document.getElementById("main");
+
+// Fetch the page and swap the parts with these ids. False when the page cannot be had, e.g. after a logout.
+export async function swap(ids) {
+  let text;
+  try {
+    const response = await fetch(main.dataset.source, { headers: { Accept: "text/html" } });
+    if (!response.ok || response.redirected) return false;
+    text = await response.text();
+  } catch {
+    return true;
+  }
+  const fresh = new DOMParser().parseFromString(text, "text/html");
+  for (const id of ids) {
+    const old = document.getElementById(id);
+    const part = fresh.getElementById(id);
+    if (old && part && old.outerHTML !== part.outerHTML) replace(old, part);
+  }
+  return true;
+}
+
+function replace(old, part) {
+  const focused = old.contains(document.activeElement) ? document.activeElement : null;
+  const said = old.dataset.say;
+  old.replaceWith(part);
+  if (focused) again(part, focused)?.focus();
+  if (part.dataset.say && part.dataset.say !== said) {
+    document.getElementById("announcer").textContent = part.dataset.say;
+  }
+  document.dispatchEvent(new Event("swapped"));
+}
+
+// What had the focus, in the new part: by its id, or by where its link leads.
+function again(part, focused) {
+  if (focused.id) return part.querySelector(`#${CSS.escape(focused.id)}`);
+  const href = focused.getAttribute("href");
+  return href && part.querySelector(`[href="${CSS.escape(href)}"]`);
+}
+
+const parts = () => [...document.querySelectorAll("[data-refresh]")];
+
+async function round() {
+  const goesOn = document.hidden || (await swap(parts().map((part) => part.id)));
+  if (goesOn) wait();
+}
+
+function wait() {
+  const seconds = parts().map((part) => Number(part.dataset.refresh));
+  if (seconds.length) setTimeout(round, Math.min(...seconds) * 1000);
+}
+
+wait();
