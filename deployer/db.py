@@ -17,6 +17,7 @@ from deployer.config import Config
 from deployer.errors import StorageUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
+LOCK_INTERVAL_S = 0.0004
 
 T = TypeVar("T")
 
@@ -99,17 +100,42 @@ def prepare_connection(connection: sqlite3.Connection, _record: Any) -> None:
 
 def _begin(connection: sa.Connection) -> None:
     if connection.get_execution_options().get("is_writing"):
-        # Taken at once: a transaction that reads first and writes later fails without waiting
-        # when somebody wrote in between.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        _begin_immediate(driver)
     else:
         connection.exec_driver_sql("BEGIN")
+
+
+def _begin_immediate(driver: sqlite3.Connection) -> None:
+    """Take the write lock at once: a transaction that reads first and writes later fails without waiting when
+    somebody wrote in between.
+
+    SQLite itself asks again at growing intervals, of up to 100 ms. Beside a process that writes all the time such a
+    waiter hardly ever finds the lock free, so we ask in short, even ones.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or time.monotonic() > deadline:
+                    raise
+            time.sleep(LOCK_INTERVAL_S)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
 
 @contextmanager
 def _storage_errors() -> Iterator[None]:
     try:
         yield
+    except sqlite3.OperationalError as error:
+        raise StorageUnavailable(f"The database cannot be written: {error}.") from error
     except OperationalError as error:
         raise StorageUnavailable(f"The database cannot be written: {error.orig}.") from error
     except DBAPIError as error:

@@ -24,7 +24,7 @@ from deployer import clock, projects
 from deployer.deployments import queue, verdicts
 from deployer.deployments.queue import Recorded, Request
 from deployer.deployments.verdicts import Decision
-from deployer.errors import DeployerError, PayloadInvalid, SignatureInvalid, StorageUnavailable
+from deployer.errors import PayloadInvalid, SignatureInvalid, StorageUnavailable
 from deployer.installation import Installation
 from deployer.models.delivery import Verdict
 from deployer.models.project import Project
@@ -36,7 +36,9 @@ PREFIX = "/webhook/"
 MAX_BODY_BYTES = 25 * 1024 * 1024
 """GitHub sends at most 25 MB ("Webhook events and payloads", payload cap)."""
 
-BODY_PATIENCE_S = 30.0
+BODY_PATIENCE_S = 60.0
+"""For the whole body; each read of it has `server.RECEIVE_PATIENCE_S`."""
+
 MAX_BATCH = 256
 RETRY_AFTER_S = 60
 
@@ -195,13 +197,10 @@ def _read_body(environ: Environ) -> bytes:
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
         raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than 25 MiB")
     stream = environ["wsgi.input"]
-    connection = environ.get("gunicorn.socket")
     deadline = time.monotonic() + BODY_PATIENCE_S
     parts: list[bytes] = []
     size = 0
     try:
-        if connection is not None:
-            connection.settimeout(BODY_PATIENCE_S)
         while part := stream.read(256 * 1024):
             parts.append(part)
             size += len(part)
@@ -209,11 +208,9 @@ def _read_body(environ: Environ) -> bytes:
                 raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than 25 MiB")
             if time.monotonic() > deadline:
                 raise _Refusal(HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly")
-    except TimeoutError as error:
+    except (TimeoutError, BlockingIOError) as error:
+        # The listening socket's SO_RCVTIMEO, which every connection inherits.
         raise _Refusal(HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly") from error
-    finally:
-        if connection is not None:
-            connection.settimeout(None)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -295,33 +292,24 @@ class DeliveryWriter:
         unknown, self._unknown = self._unknown, 0
         try:
             with self._database.write() as connection:
-                answers = self._record_in(connection, slots)
                 if unknown:
                     queue.count(connection, queue.UNKNOWN_PROJECT, unknown)
+                answers = queue.record(connection, [slot.request for slot in slots], self._max_queued)
         except Exception as error:
-            if not isinstance(error, DeployerError):
-                log.exception("deliveries could not be recorded")
-                error = StorageUnavailable("The push could not be recorded.")
-            for slot in slots:
-                slot.answer(None, error)
+            if isinstance(error, StorageUnavailable) or len(slots) <= 1:
+                self._refuse(slots, error)
+            else:
+                # One by one, so that a bad one does not take the others with it.
+                for slot in slots:
+                    self._record([slot])
             return
         for slot, answer in zip(slots, answers, strict=True):
-            if isinstance(answer, Exception):
-                slot.answer(None, answer)
-            else:
-                slot.answer(answer)
+            slot.answer(answer)
 
-    def _record_in(self, connection: sa.Connection, slots: list[_Slot]) -> list[Recorded | Exception]:
-        """All together; if that fails, one by one, so that a bad one does not take the others with it."""
-        if not slots:
-            return []
-        try:
-            with connection.begin_nested():
-                return list(queue.record(connection, [slot.request for slot in slots], self._max_queued))
-        except sa.exc.OperationalError:
-            raise
-        except Exception as error:
-            if len(slots) == 1:
-                log.exception("a delivery could not be recorded")
-                return [StorageUnavailable(f"The push could not be recorded: {type(error).__name__}.")]
-            return [answer for slot in slots for answer in self._record_in(connection, [slot])]
+    @staticmethod
+    def _refuse(slots: list[_Slot], error: Exception) -> None:
+        if not isinstance(error, StorageUnavailable):
+            log.error("a delivery could not be recorded", exc_info=error)
+            error = StorageUnavailable("The push could not be recorded.")
+        for slot in slots:
+            slot.answer(None, error)

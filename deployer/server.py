@@ -1,4 +1,8 @@
-"""The processes: web (gunicorn) and runner, forked from one parent that has loaded everything once."""
+"""The processes: web (a gunicorn worker) and runner, forked from one parent that has loaded everything once.
+
+gunicorn's own arbiter is left out: the supervisor below keeps both processes running, and a second parent would cost
+memory for a second time.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import contextlib
 import gc
 import logging
 import os
+import select
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +29,11 @@ from deployer.errors import ConfigError
 from deployer.installation import Installation
 
 log = logging.getLogger("deployer")
+
+RECEIVE_PATIENCE_S = 20
+"""How long a connection may be silent in the middle of a request."""
+
+LINGER_MS = 20
 
 RESTART_WAIT_S = (0.1, 0.5, 2.0, 5.0)
 STEADY_AFTER_S = 30.0
@@ -52,6 +63,10 @@ def listen(config: Config) -> socket.socket:
             f"server.bind: {config.server.bind} cannot be used: {error.strerror}.",
             hint="Stop what listens there, or choose another address.",
         ) from error
+    # Linux hands both on to each accepted connection. Head and body of an answer are two writes, of which the second
+    # must not wait for the first's acknowledgement; and who stops sending in mid-request must not hold a thread.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", RECEIVE_PATIENCE_S, 0))
     sock.listen(1024)
     return sock
 
@@ -66,40 +81,26 @@ def greeting(installation: Installation) -> str:
 
 
 def run_web(app: Flask, installation: Installation, sock: socket.socket) -> None:
-    """Serve with gunicorn on ``sock``; returns when it was told to stop."""
+    """Serve on ``sock`` with gunicorn's threaded worker until SIGTERM; then end streams and finish requests."""
     from gunicorn.app.base import BaseApplication
     from gunicorn.workers.gthread import ThreadWorker
 
     server = installation.config.server
     bell = installation.database.bell
 
-    class Worker(ThreadWorker):  # type: ignore[misc]
-        """Streams would hold a stopping worker for as long as their deployments run: they are told."""
-
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            super().handle_exit(sig, frame)
-            bell.close()
-
     class Web(BaseApplication):  # type: ignore[misc]
         def load_config(self) -> None:
             settings: dict[str, Any] = {
-                "bind": f"fd://{sock.fileno()}",
-                "worker_class": Worker,
-                "workers": 1,
                 # Streams each hold a thread; pages and webhooks have theirs whatever is watched.
                 "threads": server.threads + server.max_streams,
                 "worker_connections": 4 * (server.threads + server.max_streams),
-                "preload_app": True,
                 "keepalive": 15,
                 "graceful_timeout": 10,
-                "timeout": 60,
                 "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108
-                "control_socket_disable": True,
                 "loglevel": "warning",
                 # Proxies are the application's business: server.trusted_proxies.
                 "forwarded_allow_ips": "",
                 "limit_request_line": 8190,
-                "proc_name": "deployer",
             }
             for name, value in settings.items():
                 self.cfg.set(name, value)
@@ -107,8 +108,30 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket) -> None
         def load(self) -> Any:
             return app
 
+    class Worker(ThreadWorker):  # type: ignore[misc]
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            """Streams would hold a stopping worker for as long as their deployments run: they are told."""
+            super().handle_exit(sig, frame)
+            bell.close()
+
+        def handle(self, conn: Any) -> Any:
+            """Requests that follow closely on one connection stay on its thread, as long as no other waits for one:
+            each way back through the poller costs three changes of thread."""
+            result = super().handle(conn)
+            while result is True and self.alive and self.tpool._work_queue.empty():
+                poller = select.poll()
+                poller.register(conn.sock, select.POLLIN)
+                if not poller.poll(LINGER_MS):
+                    break
+                result = super().handle(conn)
+            return result
+
+    web = Web()
+    logger = web.cfg.logger_class(web.cfg)
+    worker = Worker(0, os.getppid(), [sock], web, web.cfg.timeout, web.cfg, logger)
+    worker.pid = os.getpid()
     with contextlib.suppress(SystemExit):
-        Web().run()
+        worker.init_process()
 
 
 def run_runner(installation: Installation) -> None:
@@ -169,6 +192,8 @@ class Supervisor:
             try:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
+                # Ctrl-C is for the supervisor, which hands it on as SIGTERM.
+                os.setpgid(0, 0)
                 # A child that outlives a killed parent would hold the address and the runner's lock.
                 end_with_parent()
                 self._roles[name]()

@@ -23,8 +23,10 @@ from deployer import clock
 from deployer.errors import LostClaim
 from deployer.models.base import table_of
 from deployer.models.deployment import (
+    PUSH,
     QUEUED,
     RUNNING,
+    SUPERSEDED,
     Command,
     CommandKind,
     Deployment,
@@ -66,6 +68,28 @@ class NewDeployment:
 
 _NEW_FIELDS = tuple(field.name for field in fields(NewDeployment))
 
+_SUPERSEDED = "a newer push took its place"
+
+# Pushes come many a second, so what they need is built once.
+_INSERT_DEPLOYMENTS = _deployments.insert()
+_INSERT_EVENTS = _events.insert()
+_SUPERSEDE_QUEUED = (
+    _deployments.update()
+    .where(
+        _deployments.c.status == QUEUED,
+        _deployments.c.trigger == PUSH,
+        _deployments.c.project_id == sa.bindparam("of_project"),
+        _deployments.c.branch == sa.bindparam("of_branch"),
+    )
+    .values(
+        status=SUPERSEDED,
+        cause=_SUPERSEDED,
+        superseded_by=sa.bindparam("winner"),
+        finished_at=sa.bindparam("at"),
+    )
+    .returning(_deployments.c.id)
+)
+
 
 def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
     """Record deployments in their order. Latest wins: a push supersedes the queued one of its project and branch.
@@ -74,52 +98,28 @@ def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
     as superseded by it.
     """
     now = clock.now()
-    pushes = [one for one in new if one.trigger is Trigger.PUSH]
-    winners = {(one.project_id, one.branch): one.id for one in pushes}
-    if winners:
-        _supersede_queued(connection, winners, now)
-    rows, events = [], []
+    winners = {(one.project_id, one.branch): one.id for one in new if one.trigger is Trigger.PUSH}
+    events = []
+    for (project_id, branch), winner in winners.items():
+        given = {"of_project": project_id, "of_branch": branch, "winner": winner, "at": now}
+        for (deployment_id,) in connection.execute(_SUPERSEDE_QUEUED, given):
+            events.append(_event(deployment_id, Status.SUPERSEDED, now, winner))
+    rows = []
     for one in new:
-        winner = winners.get((one.project_id, one.branch)) if one.trigger is Trigger.PUSH else None
-        is_superseded = winner is not None and winner != one.id
+        winner = winners[one.project_id, one.branch] if one.trigger is Trigger.PUSH else one.id
+        is_superseded = winner != one.id
         row = {name: getattr(one, name) for name in _NEW_FIELDS}
-        row.update(
-            status=Status.SUPERSEDED if is_superseded else Status.QUEUED,
-            superseded_by=winner if is_superseded else None,
-            cause="a newer push took its place" if is_superseded else None,
-            queued_at=now,
-            finished_at=now if is_superseded else None,
-        )
+        row["status"] = Status.SUPERSEDED if is_superseded else Status.QUEUED
+        row["superseded_by"] = winner if is_superseded else None
+        row["cause"] = _SUPERSEDED if is_superseded else None
+        row["queued_at"] = now
+        row["finished_at"] = now if is_superseded else None
         rows.append(row)
         events.append(_event(one.id, Status.QUEUED, now, one.triggered_by))
         if is_superseded:
             events.append(_event(one.id, Status.SUPERSEDED, now, winner))
-    connection.execute(_deployments.insert(), rows)
-    connection.execute(_events.insert(), events)
-
-
-def _supersede_queued(connection: sa.Connection, winners: dict[tuple[str, str], str], now: datetime) -> None:
-    queued = connection.execute(
-        sa.select(_deployments.c.id, _deployments.c.project_id, _deployments.c.branch).where(
-            _deployments.c.status == QUEUED,
-            _deployments.c.trigger == Trigger.PUSH,
-            _deployments.c.project_id.in_({project for project, _ in winners}),
-        )
-    ).all()
-    for deployment_id, project_id, branch in queued:
-        winner = winners.get((project_id, branch))
-        if winner:
-            _move(
-                connection,
-                deployment_id,
-                Status.QUEUED,
-                Status.SUPERSEDED,
-                detail=winner,
-                at=now,
-                superseded_by=winner,
-                cause="a newer push took its place",
-                finished_at=now,
-            )
+    connection.execute(_INSERT_DEPLOYMENTS, rows)
+    connection.execute(_INSERT_EVENTS, events)
 
 
 def next_in_queue(connection: sa.Connection) -> str | None:
@@ -200,7 +200,7 @@ def request_cancel(connection: sa.Connection, deployment_id: str, by: str) -> bo
         .returning(_deployments.c.id)
     ).first()
     if running:
-        connection.execute(_events.insert(), [_event(deployment_id, "cancel_requested", now, by)])
+        connection.execute(_INSERT_EVENTS, [_event(deployment_id, "cancel_requested", now, by)])
         return True
     return status_of(connection, deployment_id) is Status.RUNNING
 
@@ -401,7 +401,7 @@ def _move(
         statement = statement.where(_deployments.c.runner_id == fence)
     if connection.execute(statement).first() is None:
         return False
-    connection.execute(_events.insert(), [_event(deployment_id, wanted, at or clock.now(), detail)])
+    connection.execute(_INSERT_EVENTS, [_event(deployment_id, wanted, at or clock.now(), detail)])
     return True
 
 

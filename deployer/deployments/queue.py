@@ -16,7 +16,7 @@ from deployer.deployments.verdicts import Decision
 from deployer.errors import InvalidInput, NotFound, QueueFull
 from deployer.models.base import table_of
 from deployer.models.delivery import Counter, Delivery, Verdict
-from deployer.models.deployment import QUEUED, RUNNING, Deployment, Status, Trigger
+from deployer.models.deployment import DELIVERY_IS_SPENT, QUEUED, RUNNING, Deployment, Trigger
 from deployer.models.project import Project, Step
 from deployer.providers.base import Event
 
@@ -102,7 +102,7 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
         lifecycle.enqueue(connection, new)
         _cancel_running(connection, [one for one in new if projects[one.project_id].cancel_running])
     if rows:
-        connection.execute(_deliveries.insert(), rows)
+        connection.execute(_INSERT_DELIVERIES, rows)
     verified = {one.project_id for one in requests if one.event}
     _mark_connected(connection, {id for id in verified & projects.keys() if not projects[id].is_connected})
     _trim_unverified(connection, [r for r in requests if r.decision and r.decision.verdict is Verdict.UNVERIFIED])
@@ -127,15 +127,32 @@ def _admit(
     return Decision(Verdict.DEPLOYED, verdicts.TRIGGERED)
 
 
+# Pushes come many a second, so what they need is built once.
+_SELECT_QUEUED = sa.select(_deployments.c.project_id, _deployments.c.branch, _deployments.c.trigger).where(
+    _deployments.c.status == QUEUED
+)
+_SELECT_PROJECTS = sa.select(
+    _projects.c.id,
+    _projects.c.webhook_secret,
+    _projects.c.branch,
+    _projects.c.auto_deploy,
+    _projects.c.cancel_running,
+    _projects.c.connected_at.is_not(None),
+    sa.select(sa.literal(1)).where(_steps.c.project_id == _projects.c.id).exists(),
+).where(_projects.c.id.in_(sa.bindparam("ids", expanding=True)))
+_SELECT_SPENT_DELIVERIES = sa.select(_deployments.c.project_id, _deployments.c.delivery_guid).where(
+    _deployments.c.project_id.in_(sa.bindparam("ids", expanding=True)),
+    _deployments.c.delivery_guid.in_(sa.bindparam("guids", expanding=True)),
+    DELIVERY_IS_SPENT,
+)
+_INSERT_DELIVERIES = _deliveries.insert()
+
+
 class _QueueRoom:
     """Whether one more deployment may wait. A push that takes the place of a queued one needs no room."""
 
     def __init__(self, connection: sa.Connection, max_queued: int) -> None:
-        rows = connection.execute(
-            sa.select(_deployments.c.project_id, _deployments.c.branch, _deployments.c.trigger).where(
-                _deployments.c.status == QUEUED
-            )
-        ).all()
+        rows = connection.execute(_SELECT_QUEUED).all()
         self._free = max_queued - len(rows)
         self._pushes = {(project, branch) for project, branch, trigger in rows if trigger is Trigger.PUSH}
 
@@ -151,18 +168,7 @@ class _QueueRoom:
 
 
 def _project_facts(connection: sa.Connection, ids: set[str]) -> dict[str, _ProjectFacts]:
-    has_steps = sa.select(sa.literal(1)).where(_steps.c.project_id == _projects.c.id).exists()
-    rows = connection.execute(
-        sa.select(
-            _projects.c.id,
-            _projects.c.webhook_secret,
-            _projects.c.branch,
-            _projects.c.auto_deploy,
-            _projects.c.cancel_running,
-            _projects.c.connected_at.is_not(None),
-            has_steps,
-        ).where(_projects.c.id.in_(ids))
-    ).all()
+    rows = connection.execute(_SELECT_PROJECTS, {"ids": list(ids)})
     return {row[0]: _ProjectFacts(*row[1:]) for row in rows}
 
 
@@ -171,13 +177,8 @@ def _known_deliveries(connection: sa.Connection, requests: Sequence[Request]) ->
     guids = {one.guid for one in requests if one.guid and one.event and one.event.push}
     if not guids:
         return set()
-    rows = connection.execute(
-        sa.select(_deployments.c.project_id, _deployments.c.delivery_guid).where(
-            _deployments.c.project_id.in_({one.project_id for one in requests}),
-            _deployments.c.delivery_guid.in_(guids),
-            _deployments.c.status.not_in((Status.FAILED, Status.INTERRUPTED)),
-        )
-    ).all()
+    given = {"ids": list({one.project_id for one in requests}), "guids": list(guids)}
+    rows = connection.execute(_SELECT_SPENT_DELIVERIES, given)
     return {(project, guid) for project, guid in rows}
 
 

@@ -111,7 +111,7 @@ def log_of(connection: sa.Connection, command: Command, limit: int) -> bytes:
             _chunks.c.deployment_id == command.deployment_id, _chunks.c.seq.in_(wanted)
         )
     )
-    data: dict[int, bytes] = {seq: part for seq, part in found}
+    data: dict[int, bytes] = {row.seq: row.data for row in found}
     # The cut made while it was stored lies behind the head; one made here lies between head and tail.
     left_out = sum(size for _, size in sizes) - sum(len(part) for part in data.values())
     parts: list[bytes] = []

@@ -7,6 +7,8 @@ Alembic.
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,10 +49,20 @@ def is_behind(path: Path) -> bool:
 
 
 def upgrade(path: Path) -> None:
-    """Bring the database at ``path`` to the newest revision. The caller holds the lock."""
-    from alembic import command
+    """Bring the database at ``path`` to the newest revision. The caller holds the lock.
 
-    command.upgrade(settings(path), "head")
+    In a process of its own: Alembic takes memory that a daemon would keep for its whole life. Raises ConfigError.
+    """
+    root = _HERE.parent.parent
+    done = subprocess.run(
+        [sys.executable, "-m", "deployer.migrations.upgrade", str(path)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ConfigError(f"The database {path} could not be brought up to date: {done.stderr.strip()[-2000:]}")
 
 
 def settings(path: Path) -> Config:

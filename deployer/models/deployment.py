@@ -50,7 +50,12 @@ class CommandKind(StrEnum):
 
 QUEUED = sa.literal_column("'queued'", sa.String)
 RUNNING = sa.literal_column("'running'", sa.String)
+SUPERSEDED = sa.literal_column("'superseded'", sa.String)
+PUSH = sa.literal_column("'push'", sa.String)
 """Written out instead of bound: SQLite uses a partial index only where it can read the value in the statement."""
+
+DELIVERY_IS_SPENT = sa.text("status NOT IN ('failed', 'interrupted')")
+"""The deployment of a delivery id that must not be run again; in a query as in the index, to the letter."""
 
 
 def _status_column() -> Mapped[Status]:
@@ -68,7 +73,6 @@ class Deployment(Base):
             "project_id",
             unique=True,
             sqlite_where=sa.text("status = 'running'"),
-            postgresql_where=sa.text("status = 'running'"),
         ),
         # Latest wins: one queued push for a project and branch.
         sa.Index(
@@ -77,7 +81,6 @@ class Deployment(Base):
             "branch",
             unique=True,
             sqlite_where=sa.text("status = 'queued' AND trigger = 'push'"),
-            postgresql_where=sa.text("status = 'queued' AND trigger = 'push'"),
         ),
         # A delivery is run once; again only after it failed or was lost.
         sa.Index(
@@ -85,15 +88,13 @@ class Deployment(Base):
             "project_id",
             "delivery_guid",
             unique=True,
-            sqlite_where=sa.text("delivery_guid IS NOT NULL AND status NOT IN ('failed', 'interrupted')"),
-            postgresql_where=sa.text("delivery_guid IS NOT NULL AND status NOT IN ('failed', 'interrupted')"),
+            sqlite_where=DELIVERY_IS_SPENT,
         ),
+        # The queue, in its order.
         sa.Index(
-            "ix_deployments_open",
-            "status",
+            "ix_deployments_queued",
             "number",
-            sqlite_where=sa.text("status IN ('queued', 'running')"),
-            postgresql_where=sa.text("status IN ('queued', 'running')"),
+            sqlite_where=sa.text("status = 'queued'"),
         ),
         sa.Index("ix_deployments_project_number", "project_id", "number"),
         {"sqlite_autoincrement": True},

@@ -22,8 +22,10 @@ NAME = "github"
 
 _FORM = "application/x-www-form-urlencoded"
 _SIGNATURE = re.compile(r"sha256=[0-9a-fA-F]{64}\Z")
-# A number this long is an attack on whoever converts it; a string may hold as many digits, so it is looked at closer.
-_MANY_DIGITS = re.compile(rb"[0-9]{1000}")
+# A number of so many digits is an attack on whoever converts it. A string may hold as many, so the body is then
+# looked at closer. Translating and searching takes microseconds; a regular expression, a hundred.
+_DIGITS_ONLY = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
+_MANY_DIGITS = b"0" * 1000
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _BRANCHES = "refs/heads/"
 _TAGS = "refs/tags/"
@@ -63,7 +65,7 @@ _decoder = msgspec.json.Decoder(_Payload)
 
 
 def verify(raw: bytes, signature: str | None, secret: bytes) -> None:
-    """Raises SignatureInvalid unless ``signature`` is the MAC of exactly these bytes; a missing one is a wrong one."""
+    """Raises SignatureInvalid unless ``signature`` is the MAC of exactly these bytes; a missing one is wrong, too."""
     if not secret:
         raise SignatureInvalid("The project has no webhook secret.")
     if signature is None or not _SIGNATURE.match(signature):
@@ -94,7 +96,7 @@ def _json_of(raw: bytes, content_type: str) -> bytes:
 
 
 def _decode(body: bytes) -> _Payload:
-    if not _MANY_DIGITS.search(body):
+    if _MANY_DIGITS not in body.translate(_DIGITS_ONLY):
         try:
             return _decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

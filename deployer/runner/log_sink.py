@@ -7,6 +7,7 @@ is killed at any point neither loses nor doubles a byte.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -189,7 +190,10 @@ class LogSink:
 
     def _number_pending(self) -> None:
         now = clock.now()
-        for kind, data in _merged(self._pending):
+        # So small that the tail always keeps the newest: its number must stay known, and the end readable.
+        largest = self._half // 4
+        pieces = ((kind, part) for kind, data in _merged(self._pending) for part in _parts(data, largest))
+        for kind, data in pieces:
             seq, lines = self._numbering.take(data)
             self._unsaved.append(
                 {
@@ -241,6 +245,18 @@ def _merged(pending: list[tuple[ChunkKind, bytes]]) -> list[tuple[ChunkKind, byt
         else:
             merged.append((kind, [data]))
     return [(kind, b"".join(parts)) for kind, parts in merged]
+
+
+def _parts(data: bytes, largest: int) -> Iterator[bytes]:
+    """``data`` in parts of at most ``largest`` bytes, which end with a line where one ends, or between characters."""
+    start = 0
+    while len(data) - start > largest:
+        end = data.rfind(b"\n", start, start + largest) + 1
+        if not end:
+            end = start + largest - _unfinished(data[start : start + largest])
+        yield data[start:end]
+        start = end
+    yield data[start:]
 
 
 def _overlap(text: bytes, mark: bytes) -> int:

@@ -17,12 +17,11 @@ _CONTROL = re.compile(
     r"|\x1b[@-Z\\-_]?"
     r"|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\x80-\x9f]"
 )
-_OVERWRITTEN = re.compile(r"[^\n]*\r(?!\n|\Z)")
 
 
 def render(data: bytes) -> Markup:
     """The log as markup for a ``<pre>``: spans with classes such as ``fg-1``, ``bg-12`` and ``bold``."""
-    text = _OVERWRITTEN.sub("", data.decode("utf-8", "replace").replace("\r\n", "\n"))
+    text = _overwritten(data.decode("utf-8", "replace"))
     style = Style()
     parts: list[str] = []
     position = 0
@@ -32,8 +31,18 @@ def render(data: bytes) -> Markup:
         if match[1] is not None:
             style.apply(match[1])
     _put(parts, text[position:], style)
-    # Every piece was escaped by `_put`.
-    return Markup("".join(parts))  # noqa: S704
+    # Every piece was escaped by `_put`. HTML would read a plain carriage return as a newline.
+    return Markup("".join(parts).replace("\r", "&#13;"))  # noqa: S704
+
+
+def _overwritten(text: str) -> str:
+    """The text without what carriage returns overwrite. One at the very end is kept: what it overwrites is not
+    known before the next output comes."""
+    *lines, last = text.split("\n")
+    shown = [line.rstrip("\r").rpartition("\r")[2] for line in lines]
+    begun = last.rstrip("\r")
+    shown.append(begun.rpartition("\r")[2] + ("\r" if begun != last else ""))
+    return "\n".join(shown)
 
 
 def strip(text: str) -> str:

@@ -13,7 +13,7 @@ from deployer.deployments import queue, reading
 from deployer.errors import GitError, InvalidInput
 from deployer.models.delivery import Counter, Delivery
 from deployer.models.deployment import Deployment, reference
-from deployer.models.project import Project
+from deployer.models.project import Project, Step
 from deployer.web import forms
 from deployer.web.context import installation, me, orm
 from deployer.web.forms import StepRow
@@ -100,8 +100,7 @@ def create() -> ResponseReturnValue:
 def edit(name: str) -> ResponseReturnValue:
     project = _find(name)
     if request.method == "GET":
-        rows = [StepRow(step.command, step.name, forms.duration_text(step.timeout_s)) for step in project.steps]
-        return _form(_filled(project), rows or [StepRow()], project)
+        return _form(_filled(project), [_row(step) for step in project.steps] or [StepRow()], project)
     rows = forms.step_rows(request.form)
     action = request.form.get("action", "save")
     if action != "save":
@@ -116,6 +115,12 @@ def edit(name: str) -> ResponseReturnValue:
         return _form(request.form, forms.filled(rows) or [StepRow()], project, error.fields), 400
     flash("Saved. Deployments that run or wait keep what they began with.")
     return redirect(url_for("projects.show", name=wanted.name))
+
+
+def _row(step: Step) -> StepRow:
+    """A step as it was entered: a name that follows from the command is not repeated, so that it goes on following."""
+    name = "" if step.name == projects.step_name(step.command) else step.name
+    return StepRow(step.command, name, forms.duration_text(step.timeout_s))
 
 
 def _filled(project: Project) -> MultiDict[str, str]:
