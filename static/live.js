@@ -13,7 +13,7 @@ const SHOWN_CHARACTERS = 2_000_000;
 const RETRY_MS = 5000;
 
 let last = Number(list.dataset.lastSeq);
-let present = list.dataset.status;
+let present = list.dataset.present;
 
 // One command's entry in the list.
 class Entry {

@@ -4,9 +4,10 @@
 const serverAhead = Date.parse(document.documentElement.dataset.now) - Date.now();
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 
-// As deployer/clock.py says it: "0.4 s", "12 s", "3 min 5 s", "1 h 2 min".
+// As deployer/clock.py says it: "40 ms", "1.4 s", "12 s", "3 min 5 s", "1 h 2 min".
 export function duration(seconds) {
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds > 0 && seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 10) return `${Math.round(seconds * 10) / 10} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   const minutes = Math.floor(whole / 60);
@@ -43,7 +44,7 @@ export function tick(node) {
   if (Number.isNaN(from)) return;
   const to = node.dataset.to ? Date.parse(node.dataset.to) : now();
   const seconds = Math.max(0, (to - from) / 1000);
-  write(node, duration(node.dataset.to ? seconds : Math.floor(seconds)).replace(".0 s", node.dataset.to ? ".0 s" : " s"));
+  write(node, duration(node.dataset.to ? seconds : Math.floor(seconds)));
 }
 
 function tickAll() {

@@ -118,7 +118,7 @@ def edit(name: str) -> ResponseReturnValue:
 
 
 def _row(step: Step) -> StepRow:
-    """A step as it was entered: a name that follows from the command is not repeated, so that it goes on following."""
+    """A step as it was entered. A name that follows from the command is left out, so that it goes on following."""
     name = "" if step.name == projects.step_name(step.command) else step.name
     return StepRow(step.command, name, forms.duration_text(step.timeout_s))
 
