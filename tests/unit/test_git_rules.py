@@ -126,8 +126,18 @@ def test_a_branch_name_is_taken(branch):
         "/a",
         "a/",
         "a//b",
-    ]
-    + [".a", "a/.b", "a.lock", "a.lock/b", "a.", "a\n", "a\0b", "\x7f", "a\t", "x" * 300, "\ud800"],
+        ".a",
+        "a/.b",
+        "a.lock",
+        "a.lock/b",
+        "a.",
+        "a\n",
+        "a\0b",
+        "\x7f",
+        "a\t",
+        "x" * 300,
+        "\ud800",
+    ],
 )
 def test_what_is_no_branch_name_is_refused(branch):
     assert branch_problem(branch)
@@ -138,16 +148,24 @@ def test_what_is_no_branch_name_is_refused(branch):
 def test_our_rules_of_branch_names_are_gits(text):
     """git-check-ref-format(1), asked of git itself. Ours refuse a leading dash, as ``--branch`` does."""
     done = subprocess.run(["git", "check-ref-format", "--branch", text], capture_output=True, check=False)
-    # What git expands (@, @{-1}) it answers with another name; a branch cannot be named so.
-    is_fine = done.returncode == 0 and done.stdout.decode() == f"{text}\n"
+    # What git expands (@{-1}) it answers with another name; @ alone is its word for HEAD.
+    is_fine = done.returncode == 0 and done.stdout.decode() == f"{text}\n" and text != "@"
 
     assert (branch_problem(text) is None) == is_fine
 
 
 @pytest.mark.parametrize(
     ("step", "is_own"),
-    [("git pull", True), ("  git  pull --ff-only && npm ci", True), ("git fetch origin", True), ("git push", False)]
-    + [("git pullx", False), ("cd x && git pull", False), ("echo git pull", False), ("", False)],
+    [
+        ("git pull", True),
+        ("  git  pull --ff-only && npm ci", True),
+        ("git fetch origin", True),
+        ("git push", False),
+        ("git pullx", False),
+        ("cd x && git pull", False),
+        ("echo git pull", False),
+        ("", False),
+    ],
 )
 def test_a_first_step_that_pulls_is_recognised(step, is_own):
     assert git.pulls_itself(step) is is_own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -219,8 +220,16 @@ def test_a_form_holds_the_same_json(content_type):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"x=1", b"payload=", b"payload=%7B", "payload=é".encode(), b"payload=[]", b"&" * 500]
-    + [b"payload=" + quote_plus('"x"').encode()],
+    [
+        b"",
+        b"x=1",
+        b"payload=",
+        b"payload=%7B",
+        "payload=é".encode(),
+        b"payload=[]",
+        b"&" * 500,
+        b"payload=" + quote_plus('"x"').encode(),
+    ],
 )
 def test_a_form_without_a_usable_payload_is_refused(body):
     with pytest.raises(PayloadInvalid):
@@ -296,7 +305,5 @@ def test_whatever_a_sender_puts_into_the_fields_is_read_or_refused(payload):
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([JSON, FORM, ""]))
 def test_any_bytes_are_read_or_refused(body, content_type):
-    try:
-        github.parse(body, content_type, "push")
-    except PayloadInvalid as error:
-        assert str(error)
+    with contextlib.suppress(PayloadInvalid):
+        assert github.parse(body, content_type, "push").name == "push"
