@@ -1,7 +1,7 @@
-"""The processes: web (a gunicorn worker) and runner, forked from one parent that has loaded everything once.
+"""The processes: web (gunicorn's threaded worker), and the runner as its supervised child.
 
-gunicorn's own arbiter is left out: the supervisor below keeps both processes running, and a second parent would cost
-memory for a second time.
+gunicorn's arbiter is left out. Whoever starts ``serve`` or ``web`` (systemd, a container, a person) starts it again,
+and a second parent with everything loaded would cost as much memory as the runner.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -30,11 +33,14 @@ from deployer.installation import Installation
 
 log = logging.getLogger("deployer")
 
+_APP = Path(__file__).resolve().parent.parent / "app.py"
+
 RECEIVE_PATIENCE_S = 20
 """How long a connection may be silent in the middle of a request."""
 
 LINGER_MS = 20
 
+STOP_PATIENCE_S = 5.0
 RESTART_WAIT_S = (0.1, 0.5, 2.0, 5.0)
 STEADY_AFTER_S = 30.0
 
@@ -80,8 +86,11 @@ def greeting(installation: Installation) -> str:
         return f"Deployer is ready. Set it up: {url}/setup?token={accounts.new_setup_token(connection)}"
 
 
-def run_web(app: Flask, installation: Installation, sock: socket.socket) -> None:
-    """Serve on ``sock`` with gunicorn's threaded worker until SIGTERM; then end streams and finish requests."""
+def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop: Callable[[], None]) -> None:
+    """Serve on ``sock`` until SIGTERM or SIGINT; then end streams and finish requests.
+
+    ``on_stop`` is called first, from the signal's handler.
+    """
     from gunicorn.app.base import BaseApplication
     from gunicorn.workers.gthread import ThreadWorker
 
@@ -112,7 +121,11 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket) -> None
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             """Streams would hold a stopping worker for as long as their deployments run: they are told."""
             super().handle_exit(sig, frame)
+            on_stop()
             bell.close()
+
+        # Ctrl-C: as politely as SIGTERM.
+        handle_quit = handle_exit
 
         def handle(self, conn: Any) -> Any:
             """Requests that follow closely on one connection stay on its thread, as long as no other waits for one:
@@ -141,87 +154,78 @@ def run_runner(installation: Installation) -> None:
     Runner(installation).run_forever()
 
 
-def serve(config: Config, announce: Callable[[str], None]) -> int:
-    """Web and runner, supervised: whichever dies is started again. Returns when told to stop."""
+def serve(config: Config, announce: Callable[[str], None]) -> None:
+    """Web and runner. Returns when told to stop."""
     sock = listen(config)
     installation = Installation.open(config)
     app = create_app(installation)
-    announce(greeting(installation))
+    line = greeting(installation)
     installation.database.dispose()
-    # What is loaded now is shared by the children for as long as nobody writes to it; the collector would.
+    # What is loaded now is shared with the runner for as long as nobody writes to it; the collector would.
     gc.collect()
     gc.freeze()
-    supervisor = Supervisor()
-    supervisor.add("web", lambda: run_web(app, installation, sock))
-    supervisor.add("runner", lambda: run_runner(installation))
-    supervisor.run()
-    return 0
+    runner = RunnerChild(installation)
+    announce(line)
+    run_web(app, installation, sock, runner.stop)
+    runner.wait()
 
 
-class Supervisor:
-    """Keeps child processes running until SIGTERM or SIGINT, which it hands on."""
+class RunnerChild:
+    """The runner as a child process: forked while this process has one thread, started anew whenever it dies."""
 
-    def __init__(self) -> None:
-        self._roles: dict[str, Callable[[], None]] = {}
-        self._running: dict[int, tuple[str, float]] = {}
-        self._failures: dict[str, int] = {}
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
         self._is_stopping = False
+        self._pid = self._fork()
+        self._watcher = threading.Thread(target=self._watch, name="runner", daemon=True)
+        self._watcher.start()
 
-    def add(self, name: str, body: Callable[[], None]) -> None:
-        self._roles[name] = body
-
-    def run(self) -> None:
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
-        for name in self._roles:
-            self._start(name)
-        while self._running:
-            try:
-                pid, _ = os.wait()
-            except ChildProcessError:
-                break
-            if pid in self._running:
-                name, since = self._running.pop(pid)
-                if not self._is_stopping:
-                    self._restart(name, since)
-
-    def _start(self, name: str) -> None:
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                signal.signal(signal.SIGINT, signal.SIG_DFL)
-                # Ctrl-C is for the supervisor, which hands it on as SIGTERM.
-                os.setpgid(0, 0)
-                # A child that outlives a killed parent would hold the address and the runner's lock.
-                end_with_parent()
-                self._roles[name]()
-                code = 0
-            except BaseException:
-                log.exception("the %s process failed", name)
-            finally:
-                os._exit(code)
-        self._running[pid] = (name, time.monotonic())
-        if self._is_stopping:
-            # Told to stop between the decision to start and the fork.
-            os.kill(pid, signal.SIGTERM)
-
-    def _restart(self, name: str, since: float) -> None:
-        if time.monotonic() - since > STEADY_AFTER_S:
-            self._failures[name] = 0
-        failures = self._failures.get(name, 0)
-        self._failures[name] = failures + 1
-        log.error("the %s process ended; starting it again", name)
-        time.sleep(RESTART_WAIT_S[min(failures, len(RESTART_WAIT_S) - 1)])
-        if not self._is_stopping:
-            self._start(name)
-
-    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+    def stop(self) -> None:
         self._is_stopping = True
-        for pid in self._running:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGTERM)
+
+    def wait(self) -> None:
+        self._watcher.join(STOP_PATIENCE_S)
+
+    def _fork(self) -> int:
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 1
+        try:
+            # Ctrl-C is for the parent, which hands it on.
+            os.setpgid(0, 0)
+            end_with_parent()
+            run_runner(self._installation)
+        except BaseException:
+            log.exception("the runner failed")
+        finally:
+            os._exit(code)
+
+    def _watch(self) -> None:
+        failures = 0
+        while True:
+            since = time.monotonic()
+            os.waitpid(self._pid, 0)
+            if self._is_stopping:
+                return
+            log.error("the runner ended; starting it again")
+            failures = 0 if time.monotonic() - since > STEADY_AFTER_S else failures + 1
+            time.sleep(RESTART_WAIT_S[min(failures, len(RESTART_WAIT_S) - 1)])
+            if self._is_stopping:
+                return
+            self._pid = self._spawn()
+
+    def _spawn(self) -> int:
+        """A new program instead of a fork: this process has threads by now, and their locks with them."""
+        source = self._installation.config.source
+        options = ["--config", source] if source else []
+        return subprocess.Popen(
+            [sys.executable, str(_APP), *options, "runner", "--with-parent"],
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+        ).pid
 
 
 def end_with_parent() -> None:

@@ -46,7 +46,7 @@ def serve(context: Context) -> None:
 
     settings = context.config
     server.start_logging(settings)
-    sys.exit(server.serve(settings, announce))
+    server.serve(settings, announce)
 
 
 @cli.command()
@@ -63,15 +63,18 @@ def web(context: Context) -> None:
     app = create_app(installation)
     announce(server.greeting(installation))
     installation.database.dispose()
-    server.run_web(app, installation, sock)
+    server.run_web(app, installation, sock, on_stop=lambda: None)
 
 
 @cli.command()
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when the process that started this one ends.")
 @click.pass_obj
-def runner(context: Context) -> None:
+def runner(context: Context, with_parent: bool) -> None:
     """Start the runner alone."""
     from deployer import server
 
+    if with_parent:
+        server.end_with_parent()
     server.start_logging(context.config)
     server.run_runner(context.installation)
 
