@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,8 +30,18 @@ def config(tmp_path: Path) -> Config:
     )
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database as the migrations make it. Made once; each installation begins with a copy."""
+    folder = tmp_path_factory.mktemp("empty") / "data"
+    Installation.open(Config(storage=StorageSettings(data_dir=str(folder)))).database.dispose()
+    return folder / "deployer.db"
+
+
 @pytest.fixture
-def installation(config: Config) -> Iterator[Installation]:
+def installation(config: Config, empty_database: Path) -> Iterator[Installation]:
+    config.data_dir.mkdir(mode=0o700)
+    shutil.copyfile(empty_database, config.database_path)
     opened = Installation.open(config)
     yield opened
     opened.database.dispose()
