@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
@@ -19,16 +20,24 @@ def load_or_create(path: Path) -> bytes:
 
     Raises KeyFileError if others can read it, or if it is no key.
     """
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return load(path)
+    if not path.exists():
+        # Whole before it has its name: web and runner may start at once, and each must find all of it or nothing.
+        temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+        try:
+            _write(temporary, base64.urlsafe_b64encode(os.urandom(KEY_BYTES)) + b"\n")
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return load(path)
+
+
+def _write(path: Path, content: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(fd, "wb") as file:
-        key = os.urandom(KEY_BYTES)
-        file.write(base64.urlsafe_b64encode(key) + b"\n")
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    return key
 
 
 def load(path: Path) -> bytes:

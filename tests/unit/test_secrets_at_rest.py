@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import threading
 
 import pytest
 from hypothesis import given
@@ -28,6 +30,25 @@ def test_the_key_is_made_once_readable_by_its_user_only(tmp_path):
     assert len(key) == 32
     assert keyfile.load_or_create(path) == key
     assert keyfile.load_or_create(tmp_path / "other") != key
+
+
+def test_of_many_that_make_the_key_at_once_each_gets_the_same(tmp_path):
+    start = threading.Barrier(8)
+    keys = []
+
+    def make() -> None:
+        start.wait()
+        keys.append(keyfile.load_or_create(tmp_path / "key"))
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(keys) == 8
+    assert len(set(keys)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620, 0o666])
@@ -108,8 +129,6 @@ def test_a_sealed_secret_that_was_cut_does_not_open(length):
 
 
 def test_a_deploy_key_is_ed25519_and_its_halves_belong_together(tmp_path):
-    import subprocess
-
     private, public = deploy_keys.generate("deployer:app")
     path = tmp_path / "key"
     path.write_bytes(private)
