@@ -1,4 +1,5 @@
-// A deployment's page while it is queued or runs: new lines, statuses and durations as they come.
+// A deployment's page: logs show their end, and while it is queued or runs, new lines, statuses and durations as
+// they come.
 // The frames are described in deployer/api/streams.py.
 
 import { Screen } from "./ansi.js";
@@ -27,6 +28,7 @@ class Entry {
     this.follows = true;
     this.isDirty = false;
     this.log.addEventListener("scroll", () => this.look(), { passive: true });
+    this.details.addEventListener("toggle", () => this.follows && this.follow());
     this.jump.addEventListener("click", () => {
       this.follow();
       this.log.focus({ preventScroll: true });
@@ -150,6 +152,8 @@ function open() {
   };
 }
 
-open();
-addEventListener("pagehide", () => source.close());
-addEventListener("pageshow", (event) => event.persisted && location.reload());
+if (template) {
+  open();
+  addEventListener("pagehide", () => source.close());
+  addEventListener("pageshow", (event) => event.persisted && location.reload());
+}

@@ -16,9 +16,19 @@ export async function swap(ids) {
   for (const id of ids) {
     const old = document.getElementById(id);
     const part = fresh.getElementById(id);
-    if (old && part && old.outerHTML !== part.outerHTML) replace(old, part);
+    if (old && part && essence(old) !== essence(part)) replace(old, part);
   }
   return true;
+}
+
+// A part without its times, which scripts keep anyway: a swap would only disturb a reader's selection.
+function essence(part) {
+  const copy = part.cloneNode(true);
+  for (const node of copy.querySelectorAll("time, .took")) {
+    node.removeAttribute("title");
+    node.textContent = "";
+  }
+  return copy.outerHTML;
 }
 
 function replace(old, part) {

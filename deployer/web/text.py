@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from flask import Flask, current_app, url_for
 from flask_login import current_user
@@ -28,6 +30,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(forms.duration_text, "timeout")
     app.add_template_filter(short_repository, "short_repository")
     app.add_template_filter(forge_page, "forge_page")
+    app.add_template_filter(is_local, "is_local")
     app.add_template_global(took, "took")
     app.add_template_global(clock.now, "now")
     app.add_template_global(asset, "asset")
@@ -91,3 +94,12 @@ def forge_page(url: str) -> str:
     """The page of a repository at GitHub; empty for one that is elsewhere."""
     short = short_repository(url)
     return f"https://{short}" if re.match(r"github\.com/[\w.-]+/[\w.-]+\Z", short) else ""
+
+
+def is_local(url: str) -> bool:
+    """Whether an address leads nowhere from the internet: this host's own name, or a number that is not public."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".localhost"))
