@@ -27,6 +27,10 @@ from deployer.security.vault import Vault
 
 MAX_STEPS = 100
 MAX_COMMAND_BYTES = 100 * 1024
+MAX_STEP_NAME = 200
+MAX_PATH_BYTES = 4096
+"""Linux's PATH_MAX, its closing NUL included."""
+
 MAX_TIMEOUT_S = 7 * 86400
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -64,7 +68,7 @@ def validate(given: ProjectInput, config: Config) -> None:
     problem = git.branch_problem(given.branch)
     if problem:
         errors["branch"] = _sentence(problem)
-    if given.path and (not given.path.startswith("/") or "\0" in given.path or "\n" in given.path):
+    if given.path and not _is_absolute_path(given.path):
         errors["path"] = "Give an absolute path, beginning with a slash."
     if given.shell not in ("sh", "bash"):
         errors["shell"] = "Choose sh or bash."
@@ -79,12 +83,20 @@ def validate(given: ProjectInput, config: Config) -> None:
         raise InvalidInput(errors)
 
 
+def _is_absolute_path(path: str) -> bool:
+    return path.startswith("/") and path.isprintable() and len(path.encode()) < MAX_PATH_BYTES
+
+
 def _step_problem(step: StepInput) -> str | None:
     if not step.command.strip():
         return "give a command."
     if "\0" in step.command:
         return "a command cannot hold a NUL."
-    if len(step.command.encode("utf-8", "replace")) > MAX_COMMAND_BYTES:
+    if not git.is_text(step.command + step.name):
+        return "a command and its name are valid Unicode."
+    if len(step.name.strip()) > MAX_STEP_NAME:
+        return f"a name is at most {MAX_STEP_NAME} characters long."
+    if len(step.command.encode()) > MAX_COMMAND_BYTES:
         return f"a command is at most {MAX_COMMAND_BYTES // 1024} KiB long."
     if step.timeout_s is not None and not 1 <= step.timeout_s <= MAX_TIMEOUT_S:
         return f"the timeout is between 1 and {MAX_TIMEOUT_S} seconds."

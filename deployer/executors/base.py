@@ -38,7 +38,11 @@ def variable_problem(name: str, value: str) -> str | None:
         return f"{name} belongs to the shell and cannot be set"
     if "\0" in value:
         return "a value cannot hold a NUL"
-    if len(name) + len(encode(value)) + 2 > MAX_VALUE_BYTES:
+    try:
+        size = len(encode(value))
+    except UnicodeEncodeError:
+        return "a value cannot hold half a character (a lone surrogate)"
+    if len(name) + size + 2 > MAX_VALUE_BYTES:
         return f"a value is at most {MAX_VALUE_BYTES // 1024} KiB long"
     return None
 

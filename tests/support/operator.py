@@ -129,11 +129,11 @@ class Operator:
         return self._one(sa.select(*Deployment.__table__.columns).where(Deployment.id == deployment_id))
 
     def deployments(self) -> list[SimpleNamespace]:
-        return self._all(sa.select(*Deployment.__table__.columns).order_by(Deployment.number))
+        return self.rows(sa.select(*Deployment.__table__.columns).order_by(Deployment.number))
 
     def commands(self, deployment_id: str) -> list[SimpleNamespace]:
         wanted = sa.select(*Command.__table__.columns).where(Command.deployment_id == deployment_id)
-        return self._all(wanted.order_by(Command.position))
+        return self.rows(wanted.order_by(Command.position))
 
     def steps(self, deployment_id: str) -> list[SimpleNamespace]:
         """The commands that are lines of the step list."""
@@ -141,11 +141,11 @@ class Operator:
 
     def chunks(self, deployment_id: str) -> list[SimpleNamespace]:
         wanted = sa.select(*LogChunk.__table__.columns).where(LogChunk.deployment_id == deployment_id)
-        return self._all(wanted.order_by(LogChunk.seq))
+        return self.rows(wanted.order_by(LogChunk.seq))
 
     def events(self, deployment_id: str) -> list[str]:
         wanted = sa.select(*DeploymentEvent.__table__.columns).where(DeploymentEvent.deployment_id == deployment_id)
-        return [event.event for event in self._all(wanted.order_by(DeploymentEvent.id))]
+        return [event.event for event in self.rows(wanted.order_by(DeploymentEvent.id))]
 
     def output(self, command: SimpleNamespace) -> bytes:
         """What the command printed, as it is stored."""
@@ -186,10 +186,10 @@ class Operator:
         wait_until(is_there, f"{text!r} in the log")
 
     def _one(self, statement: sa.Select[Any]) -> SimpleNamespace:
-        (row,) = self._all(statement)
+        (row,) = self.rows(statement)
         return row
 
-    def _all(self, statement: sa.Select[Any]) -> list[SimpleNamespace]:
+    def rows(self, statement: sa.Select[Any]) -> list[SimpleNamespace]:
         with self.database.read() as connection:
             return [SimpleNamespace(**row._mapping) for row in connection.execute(statement)]
 

@@ -69,7 +69,7 @@ def sender(installation, project):
 
 @pytest.fixture
 def deliveries(operator):
-    return lambda: operator._all(sa.select(*Delivery.__table__.columns).order_by(Delivery.id))
+    return lambda: operator.rows(sa.select(*Delivery.__table__.columns).order_by(Delivery.id))
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_beyond_the_bound_a_push_is_refused_and_on_record(installation, operator
 
 def test_a_push_that_takes_the_place_of_a_queued_one_needs_no_room(operator, sender):
     sender.max_queued = 1
-    (first,) = sender.push(SHAS[0])
+    sender.push(SHAS[0])
 
     answers = sender.push(SHAS[1], SHAS[2])
 
