@@ -211,9 +211,8 @@ def _check(config: Config) -> None:
     host, _, port = config.server.bind.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         refuse("server.bind", "HOST:PORT, for example 127.0.0.1:8420")
-    if config.server.public_url:
-        if not _is_web_address(config.server.public_url):
-            refuse("server.public_url", "an address such as https://deploy.example.com")
+    if config.server.public_url and not _is_web_address(config.server.public_url):
+        refuse("server.public_url", "an address such as https://deploy.example.com")
     if not config.storage.data_dir:
         refuse("storage.data_dir", "a folder")
     if config.logs.level not in ("debug", "info", "warning", "error"):

@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from deployer import clock
 from deployer.errors import LostClaim
@@ -209,6 +210,9 @@ def status_of(connection: sa.Connection, deployment_id: str) -> Status | None:
     return connection.scalar(sa.select(_deployments.c.status).where(_deployments.c.id == deployment_id))
 
 
+_SELECT_CANCEL = sa.select(_deployments.c.cancel_requested_by).where(_deployments.c.id == sa.bindparam("id"))
+
+
 def cancel_requested_by(connection: sa.Connection, deployment_id: str) -> str | None:
     """Who asked for the end of a running deployment; None if nobody did."""
     return connection.scalar(sa.select(_deployments.c.cancel_requested_by).where(_deployments.c.id == deployment_id))
@@ -321,11 +325,52 @@ def plan(connection: sa.Connection, deployment_id: str, commands: Iterable[Plann
         connection.execute(_commands.insert(), rows)
 
 
+_IS_CLAIMED = (
+    sa.select(sa.literal(1))
+    .where(
+        _deployments.c.id == _commands.c.deployment_id,
+        _deployments.c.runner_id == sa.bindparam("runner"),
+        _deployments.c.status == RUNNING,
+    )
+    .exists()
+)
+
+
+def _command_arrow(present: Status, *columns: str) -> ReturningUpdate[Any]:
+    """A guarded update of ``columns``. A deployment may have many short commands, so each is built once."""
+    return (
+        _commands.update()
+        .where(_commands.c.id == sa.bindparam("command"), _commands.c.status == present, _IS_CLAIMED)
+        .values({column: sa.bindparam(f"new_{column}") for column in columns})
+        .returning(_commands.c.id)
+    )
+
+
+_PROGRESS = ("output_offset", "cut_bytes", "cut_after_seq")
+_START = _command_arrow(Status.QUEUED, "status", "started_at")
+_RECORD_OUTPUT = _command_arrow(Status.RUNNING, *_PROGRESS)
+_FINISH = _command_arrow(Status.RUNNING, "status", "exit_code", "cause", "finished_at", *_PROGRESS)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a command's output is stored, written together with the chunks themselves."""
+
+    output_offset: int
+    cut_bytes: int
+    cut_after_seq: int | None
+
+
 def start_command(connection: sa.Connection, command_id: str, runner_id: str) -> datetime:
     """queued → running, before its launcher is started; the moment it was begun."""
     now = clock.now()
-    _move_command(connection, command_id, runner_id, Status.QUEUED, status=Status.RUNNING, started_at=now)
+    _move_command(connection, _START, command_id, runner_id, {"status": Status.RUNNING, "started_at": now})
     return now
+
+
+def record_output(connection: sa.Connection, command_id: str, runner_id: str, progress: Progress) -> None:
+    """How far a running command's output is stored (no change of status, but fenced like one)."""
+    _move_command(connection, _RECORD_OUTPUT, command_id, runner_id, vars(progress))
 
 
 def finish_command(
@@ -336,43 +381,23 @@ def finish_command(
     *,
     exit_code: int | None,
     cause: str | None,
+    progress: Progress,
 ) -> None:
     """running → success | failed | cancelled | interrupted."""
-    _move_command(
-        connection,
-        command_id,
-        runner_id,
-        Status.RUNNING,
-        status=status,
-        exit_code=exit_code,
-        cause=cause,
-        finished_at=clock.now(),
-    )
+    values = {"status": status, "exit_code": exit_code, "cause": cause, "finished_at": clock.now()}
+    _move_command(connection, _FINISH, command_id, runner_id, {**values, **vars(progress)})
 
 
-def record_output(connection: sa.Connection, command_id: str, runner_id: str, **progress: int | None) -> None:
-    """Write how far a running command's output is stored, together with the chunks themselves."""
-    _move_command(connection, command_id, runner_id, Status.RUNNING, **progress)
-
-
-def _move_command(connection: sa.Connection, command_id: str, runner_id: str, present: Status, **values: Any) -> None:
-    """Raises LostClaim unless the command stands at ``present`` in a deployment that is this runner's."""
-    is_mine = (
-        sa.select(sa.literal(1))
-        .where(
-            _deployments.c.id == _commands.c.deployment_id,
-            _deployments.c.runner_id == runner_id,
-            _deployments.c.status == RUNNING,
-        )
-        .exists()
-    )
-    row = connection.execute(
-        _commands.update()
-        .where(_commands.c.id == command_id, _commands.c.status == present, is_mine)
-        .values(**values)
-        .returning(_commands.c.id)
-    ).first()
-    if row is None:
+def _move_command(
+    connection: sa.Connection,
+    arrow: ReturningUpdate[Any],
+    command_id: str,
+    runner_id: str,
+    values: dict[str, Any],
+) -> None:
+    """Raises LostClaim unless the command stands where the arrow begins, in a deployment that is this runner's."""
+    given = {f"new_{name}": value for name, value in values.items()}
+    if connection.execute(arrow, {"command": command_id, "runner": runner_id, **given}).first() is None:
         raise LostClaim(f"Command {command_id} is no longer this runner's.")
 
 

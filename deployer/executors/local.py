@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pwd
 import select
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from inotify_simple import INotify, flags
@@ -37,6 +39,8 @@ class LocalExecutor:
         self._children: list[subprocess.Popen[bytes]] = []
         self._inotify = INotify(nonblocking=True)
         self._watches: dict[str, int] = {}
+        self._identities: dict[str, _Launched] = {}
+        self._forgotten: set[str] = set()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller = select.poll()
         self._poller.register(self._inotify.fileno(), select.POLLIN)
@@ -92,29 +96,33 @@ class LocalExecutor:
             raise ExecutorError(f"The command could not be started: {error}.") from error
 
     def look(self, run_id: str) -> Look:
-        directory = self._spool / run_id
-        pid_line = _read(directory / "pid")
-        if not pid_line.endswith("\n"):
-            return Look(self._look_at_empty_fence(directory / "pid"))
-        pid, start_ticks, boot = pid_line.split()
-        is_earlier = boot != processes.boot_id()
-        # Aliveness before the exit code: what ends in between is then seen as ended, never as lost.
-        is_alive = not is_earlier and self._is_alive(directory, int(pid), int(start_ticks))
-        exit_line = _read(directory / "exit")
-        size = _size(directory / "output")
-        if exit_line.endswith("\n"):
-            self._forget_environment(directory)
-            return Look(RunState.EXITED, size, int(exit_line), is_earlier)
-        if (directory / "group").exists():
-            self._forget_environment(directory)
+        directory = f"{self._spool}/{run_id}"
+        launched = self._launched(run_id)
+        if launched is None:
+            return Look(self._look_at_empty_fence(self._spool / run_id / "pid"))
+        is_earlier = launched.boot_id != processes.boot_id()
+        code = _exit_code(directory)
+        is_alive = False
+        if code is None:
+            is_alive = not is_earlier and self._is_alive(directory, launched)
+            if not is_alive:
+                # What ended between the two looks is seen as ended, never as lost.
+                code = _exit_code(directory)
+        size = _size(f"{directory}/output")
+        self._forget_environment(run_id, has_begun=code is not None)
+        if code is not None:
+            return Look(RunState.EXITED, size, code, is_earlier)
         return Look(RunState.ALIVE if is_alive else RunState.LOST, size, None, is_earlier)
 
     def read(self, run_id: str, offset: int, limit: int) -> bytes:
         try:
-            with open(self._spool / run_id / "output", "rb", buffering=0) as file:
-                return os.pread(file.fileno(), limit, offset)
+            fd = os.open(f"{self._spool}/{run_id}/output", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return b""
+        try:
+            return os.pread(fd, limit, offset)
+        finally:
+            os.close(fd)
 
     def wait(self, run_id: str, timeout_s: float) -> None:
         self._watch(run_id)
@@ -138,6 +146,8 @@ class LocalExecutor:
         return [Process(pid, processes.command_line(pid)) for pid in sorted(self._started_by(run_id, deploy_id))]
 
     def collect(self, run_id: str) -> None:
+        self._identities.pop(run_id, None)
+        self._forgotten.discard(run_id)
         watch = self._watches.pop(run_id, None)
         if watch is not None:
             with contextlib.suppress(OSError):
@@ -157,6 +167,10 @@ class LocalExecutor:
                 shutil.rmtree(entry.path, ignore_errors=True)
 
     def base_environment(self) -> dict[str, str]:
+        return dict(self._environment)
+
+    @functools.cached_property
+    def _environment(self) -> dict[str, str]:
         user = pwd.getpwuid(os.getuid())
         environment = {
             "PATH": SYSTEM_PATH,
@@ -186,7 +200,7 @@ class LocalExecutor:
 
     def _started_by(self, run_id: str, deploy_id: str) -> set[int]:
         found = set(processes.with_variable(f"DEPLOY_ID={deploy_id}".encode()))
-        group = _read(self._spool / run_id / "group").strip()
+        group = processes.read(f"{self._spool}/{run_id}/group").strip()
         look = self.look(run_id)
         if not group or look.is_from_earlier_boot:
             return found
@@ -207,13 +221,25 @@ class LocalExecutor:
         # in between, or the disk was full; then it has not begun the command.
         return RunState.ALIVE if age_s < FENCE_PATIENCE_S else RunState.LOST
 
-    def _is_alive(self, directory: Path, pid: int, start_ticks: int) -> bool:
-        found = processes.stat(pid)
-        if found and found.start_ticks == start_ticks and found.state not in "ZX":
+    def _launched(self, run_id: str) -> _Launched | None:
+        """What the fence says; None while it says nothing. It is written once, so it is read once."""
+        known = self._identities.get(run_id)
+        if known is None:
+            line = processes.read(f"{self._spool}/{run_id}/pid")
+            if not line.endswith(b"\n"):
+                return None
+            pid, start_ticks, boot = line.decode().split()
+            known = self._identities[run_id] = _Launched(int(pid), int(start_ticks), boot)
+        return known
+
+    @staticmethod
+    def _is_alive(directory: str, launched: _Launched) -> bool:
+        found = processes.stat(launched.pid)
+        if found and found.start_ticks == launched.start_ticks and found.state not in "ZX":
             return True
         # The launcher is gone. Its copier shares its session; the command has one of its own.
-        sessions = [pid, *(int(group) for group in _read(directory / "group").split())]
-        return any(processes.in_session(session) for session in sessions)
+        groups = processes.read(f"{directory}/group").split()
+        return any(processes.in_session(session) for session in (launched.pid, *map(int, groups)))
 
     def _watch(self, run_id: str) -> None:
         if run_id not in self._watches:
@@ -225,31 +251,45 @@ class LocalExecutor:
     def _reap(self) -> None:
         self._children = [child for child in self._children if child.poll() is None]
 
-    @staticmethod
-    def _forget_environment(directory: Path) -> None:
+    def _forget_environment(self, run_id: str, *, has_begun: bool) -> None:
         """The environment may hold secrets; once the command has read it, it goes."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(directory / "env")
+        if run_id in self._forgotten:
+            return
+        directory = f"{self._spool}/{run_id}"
+        if has_begun or os.path.exists(f"{directory}/group"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{directory}/env")
+            self._forgotten.add(run_id)
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """A launcher's identity, as its fence has it."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
 
 
 def _write_private(path: Path, content: bytes) -> None:
     """Complete or not at all, and readable by nobody else from the first byte on."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(fd, "wb") as file:
-        file.write(content)
+    temporary = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb", buffering=0) as file:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) :]
     os.rename(temporary, path)
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return ""
+def _exit_code(directory: str) -> int | None:
+    """The recorded exit code, which counts only with its newline."""
+    line = processes.read(f"{directory}/exit")
+    return int(line) if line.endswith(b"\n") else None
 
 
-def _size(path: Path) -> int:
+def _size(path: str) -> int:
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except FileNotFoundError:
         return 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,32 @@ class Stat:
     start_ticks: int
 
 
+@functools.cache
 def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return read("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+def read(path: str) -> bytes:
+    """A small file's content; empty where it cannot be read. Called many times a second, so without ceremony."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, 1 << 20)
+    except OSError:
+        return b""  # a process that ended in between
+    finally:
+        os.close(fd)
 
 
 def stat(pid: int) -> Stat | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
+    text = read(f"/proc/{pid}/stat")
+    if not text:
         return None
     # The program's name stands in parentheses and may hold anything, parentheses too.
-    parts = text.rpartition(") ")[2].split()
-    return Stat(pid=pid, state=parts[0], session=int(parts[3]), start_ticks=int(parts[19]))
+    parts = text.rpartition(b") ")[2].split()
+    return Stat(pid=pid, state=parts[0].decode(), session=int(parts[3]), start_ticks=int(parts[19]))
 
 
 def pids() -> Iterator[int]:
@@ -49,10 +63,7 @@ def with_variable(assignment: bytes) -> list[int]:
     needle = b"\0" + assignment + b"\0"
     found = []
     for pid in pids():
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-        except OSError:
-            continue  # another user's, or gone
+        environment = read(f"/proc/{pid}/environ")
         if needle in b"\0" + environment + b"\0":
             one = stat(pid)
             if one and one.state not in "ZX":
@@ -61,8 +72,4 @@ def with_variable(assignment: bytes) -> list[int]:
 
 
 def command_line(pid: int) -> str:
-    try:
-        text = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return ""
-    return text.replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    return read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode("utf-8", "replace").strip()

@@ -59,6 +59,8 @@ class Deploy:
             ).one()
             self._extra_path = settings.extra_path(session.connection())
             self._numbering = Numbering.of(session.connection(), deployment_id)
+        self._asked_at = -1
+        self._canceller: str | None = None
         self._project = self._deployment.project
         self._commands = list(self._deployment.commands)
         self._mirror = Repository(executor, self._data_dir.mirror(self._project.id))
@@ -76,7 +78,7 @@ class Deploy:
         log.info("%s %s: %s", self._deployment.ref, self._project.name, status)
 
     def _run_commands(self) -> Status:
-        self._redacted = self._secrets.to_redact()
+        self._redactor = Redactor(self._secrets.to_redact())
         if not self._commands:
             self._commands = self._plan()
         for position, command in enumerate(self._commands):
@@ -178,12 +180,11 @@ class Deploy:
         command's beginning (after a fetch, the commit has to be settled first)."""
         is_over = ending.status is not Status.SUCCESS or not rest
         following = rest[0] if rest and not is_over and command.kind is not CommandKind.FETCH else None
-        cause = Redactor(self._redacted).text(ending.cause) if ending.cause else None
+        cause = self._redactor.fresh().text(ending.cause) if ending.cause else None
         deployed_sha = self._deployed_sha(command) if is_over else None
 
         def write() -> Status:
             with self._database.write() as connection:
-                sink.flush(connection, self._runner_id)
                 lifecycle.finish_command(
                     connection,
                     command.id,
@@ -191,6 +192,7 @@ class Deploy:
                     ending.status,
                     exit_code=ending.exit_code,
                     cause=cause,
+                    progress=sink.store(connection),
                 )
                 if is_over:
                     if deployed_sha:
@@ -233,7 +235,7 @@ class Deploy:
             deployment_id=self._id,
             command_id=command.id,
             mark=end_mark(command.nonce),
-            redactor=Redactor(self._redacted),
+            redactor=self._redactor.fresh(),
             numbering=self._numbering,
             max_bytes=self._config.logs.max_bytes_per_command,
             offset=command.output_offset,
@@ -250,8 +252,13 @@ class Deploy:
         sink.settle()
 
     def _cancelled_by(self) -> str | None:
-        with self._database.read() as connection:
-            return lifecycle.cancel_requested_by(connection, self._id)
+        """Who asked for the end, if anybody did; asked again only when something was committed."""
+        seen = self._database.bell.generation
+        if seen != self._asked_at:
+            self._asked_at = seen
+            with self._database.read() as connection:
+                self._canceller = lifecycle.cancel_requested_by(connection, self._id)
+        return self._canceller
 
     def _name_survivors(self, command: Command, sink: LogSink) -> None:
         for process in self._executor.survivors(command.id, self._id):

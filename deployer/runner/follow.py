@@ -15,6 +15,9 @@ from deployer.runner.log_sink import READ_BYTES, LogSink
 FLUSH_INTERVAL_S = 0.04
 """Output that keeps coming is committed this often: well under the 100 ms that a viewer may wait for a line."""
 
+FIRST_FLUSH_S = 0.01
+"""What a command prints in its first moments waits this long: a short one's output is committed with its end."""
+
 MARK_PATIENCE_S = 2.0
 """How long after the exit code the end mark may take before the log counts as incomplete."""
 
@@ -81,7 +84,7 @@ class Follower:
         self._kill_at = 0.0
         self._killed_at: float | None = None
         self._exit_seen_at: float | None = None
-        self._next_flush = 0.0
+        self._next_flush = time.monotonic() + FIRST_FLUSH_S
         self._begun_at = time.monotonic()
 
     def follow(self) -> Ending:

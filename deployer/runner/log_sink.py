@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from deployer import clock
 from deployer.deployments import lifecycle, reading
+from deployer.deployments.lifecycle import Progress
 from deployer.models.base import table_of
 from deployer.models.deployment import ChunkKind, LogChunk
 from deployer.security.redaction import Redactor
@@ -21,6 +22,7 @@ from deployer.security.redaction import Redactor
 READ_BYTES = 256 * 1024
 
 _chunks = table_of(LogChunk)
+_INSERT_CHUNKS = _chunks.insert()
 
 
 class Numbering:
@@ -164,23 +166,20 @@ class LogSink:
 
     def flush(self, connection: sa.Connection, runner_id: str) -> None:
         """Store what is pending together with the offset; `settle` follows the commit. Raises LostClaim."""
+        lifecycle.record_output(connection, self._command_id, runner_id, self.store(connection))
+
+    def store(self, connection: sa.Connection) -> Progress:
+        """Write what is pending; the caller writes how far that is in the same transaction, and settles after it."""
         self._number_pending()
         if self._unsaved:
-            connection.execute(_chunks.insert(), self._unsaved)
+            connection.execute(_INSERT_CHUNKS, self._unsaved)
         if self._dropped:
             connection.execute(
                 _chunks.delete().where(
                     _chunks.c.deployment_id == self._deployment_id, _chunks.c.seq.in_(self._dropped)
                 )
             )
-        lifecycle.record_output(
-            connection,
-            self._command_id,
-            runner_id,
-            output_offset=self._offset(),
-            cut_bytes=self._cut_bytes,
-            cut_after_seq=self._cut_after_seq,
-        )
+        return Progress(self._offset(), self._cut_bytes, self._cut_after_seq)
 
     def settle(self) -> None:
         """The transaction of the last `flush` is committed."""

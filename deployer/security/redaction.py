@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import functools
 import re
 from collections.abc import Iterable
@@ -51,6 +52,12 @@ class Redactor:
         firsts = b"".join(re.escape(bytes([first])) for first in sorted(self._by_first))
         self._first = re.compile(b"[" + firsts + b"]") if firsts else None
         self._buffer = b""
+
+    def fresh(self) -> Redactor:
+        """One for another stream, with the same secrets."""
+        other = copy.copy(self)
+        other._buffer = b""
+        return other
 
     @property
     def longest(self) -> int:

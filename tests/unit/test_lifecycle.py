@@ -12,6 +12,7 @@ from deployer.deployments.lifecycle import ARROWS, NewDeployment, PlannedCommand
 from deployer.errors import LostClaim
 from deployer.models.deployment import CommandKind, Deployment, Status, Trigger
 
+NOTHING = lifecycle.Progress(0, 0, None)
 MINE, OTHERS = "my runner", "another runner"
 
 ENDINGS = [
@@ -259,10 +260,10 @@ def test_a_command_begins_and_ends_once_and_by_its_runner_only(operator, write, 
     with pytest.raises(LostClaim):
         write(lifecycle.start_command, command.id, MINE)
     with pytest.raises(LostClaim):
-        write(lifecycle.finish_command, command.id, OTHERS, Status.SUCCESS, exit_code=0, cause=None)
-    write(lifecycle.finish_command, command.id, MINE, Status.FAILED, exit_code=3, cause="it failed")
+        write(lifecycle.finish_command, command.id, OTHERS, Status.SUCCESS, exit_code=0, cause=None, progress=NOTHING)
+    write(lifecycle.finish_command, command.id, MINE, Status.FAILED, exit_code=3, cause="it failed", progress=NOTHING)
     with pytest.raises(LostClaim):
-        write(lifecycle.finish_command, command.id, MINE, Status.SUCCESS, exit_code=0, cause=None)
+        write(lifecycle.finish_command, command.id, MINE, Status.SUCCESS, exit_code=0, cause=None, progress=NOTHING)
 
     (found,) = operator.commands(running)
     assert (found.status, found.exit_code, found.cause) == ("failed", 3, "it failed")
