@@ -13,6 +13,10 @@ import select
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inotify_simple import INotify
 
 NET_INTERVAL_S = 0.5
 
@@ -73,18 +77,22 @@ class Bell:
             return
         with self._condition:
             if self._watcher_pid != os.getpid():
+                self._start_watcher()
                 self._watcher_pid = os.getpid()
-                threading.Thread(target=self._watch, name="bell", daemon=True).start()
 
-    def _watch(self) -> None:
+    def _start_watcher(self) -> None:
         from inotify_simple import INotify, flags
 
+        # All of this before the caller goes on to look at the data: what is committed after that look is noticed.
         self._path.touch(mode=0o600, exist_ok=True)
         inotify = INotify()
         inotify.add_watch(str(self._path), flags.ATTRIB | flags.MODIFY)
+        known = self._safe_probe(-1)
+        threading.Thread(target=self._watch, args=(inotify, known), name="bell", daemon=True).start()
+
+    def _watch(self, inotify: INotify, known: int) -> None:
         poller = select.poll()
         poller.register(inotify.fileno(), select.POLLIN)
-        known = self._safe_probe(-1)
         while True:
             if poller.poll(NET_INTERVAL_S * 1000):
                 inotify.read(timeout=0)

@@ -34,6 +34,6 @@ def set_extra_path(connection: sa.Connection, entries: Sequence[str]) -> None:
     """Raises InvalidInput unless each entry is an absolute folder."""
     cleaned = [entry.strip() for entry in entries if entry.strip()]
     for entry in cleaned:
-        if not entry.startswith("/") or ":" in entry or "\0" in entry:
+        if not entry.startswith("/") or ":" in entry or not entry.isprintable():
             raise InvalidInput({"path": f"{entry}: give absolute folders, one a line, without colons."})
     put(connection, _PATH, "\n".join(cleaned) or None)
