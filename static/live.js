@@ -15,8 +15,11 @@ const RETRY_MS = 5000;
 
 let last = Number(list.dataset.lastSeq);
 let present = list.dataset.present;
+// The entry whose command runs.
+let current = null;
 
-// One command's entry in the list.
+// One command's entry in the list. Its log follows its end (`follows`) until the reader scrolls away from there, and
+// so does the page while the end is seen (`isWatched`).
 class Entry {
   constructor(node) {
     this.node = node;
@@ -26,14 +29,25 @@ class Entry {
     this.took = node.querySelector(".took");
     this.screen = new Screen(this.log);
     this.follows = true;
+    this.isWatched = this.isInView;
     this.isDirty = false;
+    if (this.isRunning) current = this;
     this.log.addEventListener("scroll", () => this.look(), { passive: true });
     this.details.addEventListener("toggle", () => this.follows && this.follow());
     this.jump.addEventListener("click", () => {
+      this.follows = this.isWatched = true;
       this.follow();
       this.log.focus({ preventScroll: true });
     });
     this.follow();
+  }
+
+  get isRunning() {
+    return this.node.dataset.status === "running";
+  }
+
+  get isInView() {
+    return this.log.getBoundingClientRect().bottom < innerHeight + 24;
   }
 
   static make(command) {
@@ -60,15 +74,16 @@ class Entry {
     this.took.dataset.from = command.started_at ?? "";
     this.took.dataset.to = command.finished_at ?? "";
     tick(this.took);
-    if (before !== command.status && command.status === "running") this.reveal();
+    if (before !== command.status && this.isRunning) this.reveal();
+    this.offerJump();
   }
 
-  // A command that begins opens, and comes into view where the reader follows what happens.
+  // A command that begins opens, and comes into view where the reader watches what happens.
   reveal() {
     this.details.open = true;
-    const previous = this.node.previousElementSibling;
-    const isWatched = !previous || previous.getBoundingClientRect().top < innerHeight;
-    if (isWatched) this.node.scrollIntoView({ block: "nearest" });
+    this.isWatched = current?.isWatched ?? this.isInView;
+    current = this;
+    this.follow();
   }
 
   write(text) {
@@ -79,21 +94,29 @@ class Entry {
       this.isDirty = false;
       this.screen.trim(SHOWN_CHARACTERS);
       if (this.follows) this.follow();
-      else this.jump.hidden = false;
+      this.offerJump();
     });
   }
 
   follow() {
-    this.follows = true;
-    this.jump.hidden = true;
     this.log.scrollTop = this.log.scrollHeight;
+    const below = this.log.getBoundingClientRect().bottom + 16 - innerHeight;
+    if (this.isRunning && this.isWatched && below > 0) scrollBy(0, below);
+    this.offerJump();
   }
 
   look() {
     this.follows = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 24;
-    if (this.follows) this.jump.hidden = true;
+    this.isWatched = this.isInView;
+    this.offerJump();
+  }
+
+  offerJump() {
+    this.jump.hidden = !this.isRunning || (this.follows && (this.isWatched || this.isInView));
   }
 }
+
+addEventListener("scroll", () => current?.look(), { passive: true });
 
 const entries = new Map();
 for (const node of list.querySelectorAll("[data-command]")) entries.set(node.dataset.command, new Entry(node));
