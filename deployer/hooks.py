@@ -24,7 +24,7 @@ from deployer import clock, projects
 from deployer.deployments import queue, verdicts
 from deployer.deployments.queue import Recorded, Request
 from deployer.deployments.verdicts import Decision
-from deployer.errors import PayloadInvalid, SignatureInvalid, StorageUnavailable
+from deployer.errors import PayloadInvalid, SecretUnreadable, SignatureInvalid, StorageUnavailable
 from deployer.installation import Installation
 from deployer.models.delivery import Verdict
 from deployer.models.project import Project
@@ -85,17 +85,16 @@ class Receiver:
                 headers.append(("Retry-After", str(RETRY_AFTER_S)))
         except _Refusal as refusal:
             status, text = refusal.status, refusal.text
-            if status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT):
-                # The rest of the body was not read, so the connection cannot carry another request.
-                headers.append(("Connection", "close"))
-        except (StorageUnavailable, sa.exc.DBAPIError) as error:
+            if status is HTTPStatus.METHOD_NOT_ALLOWED:
+                headers.append(("Allow", "POST"))
+        except (StorageUnavailable, SecretUnreadable, sa.exc.DBAPIError) as error:
             log.error("a delivery could not be recorded: %s", error)
             status, text = HTTPStatus.SERVICE_UNAVAILABLE, "The push could not be recorded; try again later"
         body = text.encode()
         headers += [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
         headers.append(("X-Content-Type-Options", "nosniff"))
         start_response(f"{status.value} {status.phrase}", headers)
-        return [body]
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def _receive(self, environ: Environ) -> tuple[HTTPStatus, str, str | None]:
         if environ["REQUEST_METHOD"] != "POST":

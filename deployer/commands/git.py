@@ -249,11 +249,6 @@ def resolve(directory: Path | str, ref: str) -> Sequence[str]:
     return ["git", "-C", str(directory), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"]
 
 
-def head(directory: Path | str) -> Sequence[str]:
-    """argv that prints the full name of the branch that is checked out, or fails."""
-    return ["git", "-C", str(directory), "symbolic-ref", "--quiet", "HEAD"]
-
-
 def contains(directory: Path, ancestor: str, descendant: str) -> Sequence[str]:
     """argv that exits 0 when ``descendant`` contains ``ancestor``, 1 when not."""
     return ["git", "-C", str(directory), "merge-base", "--is-ancestor", "--", ancestor, descendant]

@@ -123,20 +123,23 @@ def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
     connection.execute(_INSERT_EVENTS, events)
 
 
+_same_project = _deployments.alias()
+_NEXT_IN_QUEUE = (
+    sa.select(_deployments.c.id)
+    .where(
+        _deployments.c.status == QUEUED,
+        ~sa.select(sa.literal(1))
+        .where(_same_project.c.project_id == _deployments.c.project_id, _same_project.c.status == RUNNING)
+        .exists(),
+    )
+    .order_by(_deployments.c.number)
+    .limit(1)
+)
+
+
 def next_in_queue(connection: sa.Connection) -> str | None:
     """The first queued deployment whose project is idle; its id."""
-    other = _deployments.alias()
-    project_is_busy = (
-        sa.select(sa.literal(1))
-        .where(other.c.project_id == _deployments.c.project_id, other.c.status == RUNNING)
-        .exists()
-    )
-    return connection.scalar(
-        sa.select(_deployments.c.id)
-        .where(_deployments.c.status == QUEUED, ~project_is_busy)
-        .order_by(_deployments.c.number)
-        .limit(1)
-    )
+    return connection.scalar(_NEXT_IN_QUEUE)
 
 
 def claim(connection: sa.Connection, runner_id: str) -> str | None:

@@ -37,7 +37,7 @@ class Request:
     """One webhook request for a known project.
 
     ``event`` is None where the signature did not verify or the body was unusable; ``decision`` then says so.
-    ``sealed_secret`` is the stored secret that the signature was checked with.
+    ``sealed_secret`` is the stored secret with which the signature was right; empty where it was not.
     """
 
     project_id: str
@@ -83,7 +83,7 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
     rows = []
     for request in requests:
         project = projects.get(request.project_id)
-        if project is None or (request.event and request.sealed_secret != project.sealed_secret):
+        if project is None or (request.sealed_secret and request.sealed_secret != project.sealed_secret):
             answers.append(Recorded(None))
             continue
         decision = request.decision or verdicts.decide(

@@ -150,5 +150,8 @@ class Executor(Protocol):
     def base_environment(self) -> dict[str, str]:
         """PATH, HOME, USER, LOGNAME, LANG and, where it exists, XDG_RUNTIME_DIR of the place."""
 
+    def read_file(self, path: str) -> bytes | None:
+        """A small file of the place (at most 64 KiB of it); None where it cannot be read."""
+
     def probe(self, argv: Sequence[str], *, environment: Mapping[str, str], timeout_s: float) -> Answer:
         """Run a short read-only program and wait for it."""

@@ -184,6 +184,13 @@ class LocalExecutor:
             environment["XDG_RUNTIME_DIR"] = runtime
         return environment
 
+    def read_file(self, path: str) -> bytes | None:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                return file.read(64 * 1024)
+        except OSError:
+            return None
+
     def probe(self, argv: Sequence[str], *, environment: Mapping[str, str], timeout_s: float) -> Answer:
         try:
             done = subprocess.run(

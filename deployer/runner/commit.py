@@ -64,8 +64,9 @@ class Repository:
 
     def is_on_branch(self, branch: str) -> bool:
         """Whether this is a working copy with ``branch`` checked out (not a detached HEAD)."""
-        head = self._ask(git.head(self._directory))
-        return head.code == 0 and head.output.strip() == f"refs/heads/{branch}"
+        # What git symbolic-ref would say (gitrepository-layout(5)), without a process.
+        head = self._executor.read_file(f"{self._directory}/.git/HEAD")
+        return head is not None and head.decode("utf-8", "replace").strip() == f"ref: refs/heads/{branch}"
 
     def _contains(self, ancestor: str, descendant: str) -> bool:
         if ancestor == descendant:

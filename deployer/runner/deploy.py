@@ -35,6 +35,17 @@ log = logging.getLogger("deployer.runner")
 _COMMAND_IDS = uuid.UUID("6d0c5f5e-3f3b-4bb1-9a8e-5f1d1a1c7a11")
 
 
+# Everything that a deployment needs of the tables, loaded at once and used after the session is closed.
+_LOAD = (
+    sa.select(Deployment)
+    .where(Deployment.id == sa.bindparam("id"))
+    .options(
+        joinedload(Deployment.project).options(selectinload(Project.steps), selectinload(Project.variables)),
+        selectinload(Deployment.commands),
+    )
+)
+
+
 class Deploy:
     """The work on one claimed deployment."""
 
@@ -47,22 +58,14 @@ class Deploy:
         self._runner_id = runner_id
         self._id = deployment_id
         with Session(self._database.engine, expire_on_commit=False) as session:
-            self._deployment = session.scalars(
-                sa.select(Deployment)
-                .where(Deployment.id == deployment_id)
-                .options(
-                    joinedload(Deployment.project).options(
-                        selectinload(Project.steps), selectinload(Project.variables)
-                    ),
-                    selectinload(Deployment.commands),
-                )
-            ).one()
+            self._deployment = session.scalars(_LOAD, {"id": deployment_id}).one()
             self._extra_path = settings.extra_path(session.connection())
             self._numbering = Numbering.of(session.connection(), deployment_id)
         self._asked_at = -1
         self._canceller: str | None = None
         self._project = self._deployment.project
         self._commands = list(self._deployment.commands)
+        self._resumed_id = next((one.id for one in self._commands if one.status is Status.RUNNING), None)
         self._mirror = Repository(executor, self._data_dir.mirror(self._project.id))
         self._working_copy = Repository(executor, Path(self._project.path))
 
@@ -96,7 +99,7 @@ class Deploy:
     # What will run ----------------------------------------------------------------------------------------------
 
     def _plan(self) -> list[Command]:
-        """Write down what this deployment runs; later edits of the project do not change it."""
+        """Write down what this deployment runs, and begin with it; later edits of the project do not change it."""
         planned = [
             PlannedCommand(
                 id=str(uuid.uuid5(_COMMAND_IDS, f"{self._id}/{position}")),
@@ -109,15 +112,21 @@ class Deploy:
             )
             for position, (kind, name, line, timeout_s) in enumerate(self._wanted())
         ]
+        commands = [
+            Command(**vars(one), deployment_id=self._id, status=Status.QUEUED, output_offset=0, cut_bytes=0)
+            for one in planned
+        ]
 
         def write() -> None:
             with self._database.write() as connection:
                 lifecycle.plan(connection, self._id, planned)
+                if not lifecycle.cancel_requested_by(connection, self._id):
+                    commands[0].started_at = lifecycle.start_command(connection, commands[0].id, self._runner_id)
 
         retrying(write)
-        with Session(self._database.engine, expire_on_commit=False) as session:
-            wanted = sa.select(Command).where(Command.deployment_id == self._id).order_by(Command.position)
-            return list(session.scalars(wanted))
+        if commands[0].started_at:
+            commands[0].status = Status.RUNNING
+        return commands
 
     def _wanted(self) -> Iterator[tuple[CommandKind, str, str, int]]:
         branch, url = self._deployment.branch, self._project.repository_url
@@ -138,13 +147,12 @@ class Deploy:
 
     def _run_command(self, command: Command, rest: Sequence[Command]) -> Status:
         """Run a command, or go on with it after a restart; its status on record."""
-        is_resumed = command.status is Status.RUNNING
-        if not is_resumed:
+        if command.status is not Status.RUNNING:
             by = self._begin(command)
             if by:
                 return self._end(Status.CANCELLED, f"cancelled by {by}")
         sink = self._sink(command)
-        if is_resumed:
+        if command.id == self._resumed_id:
             with self._database.read() as connection:
                 sink.resume(connection)
         try:
