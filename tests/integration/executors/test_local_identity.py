@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
+from deployer.errors import ExecutorError
 from deployer.executors import processes
-from deployer.executors.base import RunState
+from deployer.executors.base import Run, RunState
 from deployer.executors.local import LocalExecutor
+from tests.support.disk import fill
 from tests.support.waiting import wait_until
 
 EARLIER_BOOT = "00000000-0000-0000-0000-000000000000"
@@ -127,6 +129,37 @@ def test_the_environment_goes_from_disk_once_the_command_has_read_it(executor, c
     executor.look(run_id)
 
     assert not env.exists()
+
+
+def test_a_run_has_a_session_of_its_own(executor, tmp_path):
+    """An interrupt from the terminal of whoever launched it does not reach it."""
+    executor.launch(Run("a-run", "sleep 1000", executor.base_environment(), str(tmp_path), "nonce"))
+    spool = tmp_path / "spool" / "a-run"
+    group = wait_until(lambda: (spool / "group").exists() and (spool / "group").read_text().strip(), "the command")
+    launcher = (spool / "pid").read_text().split()[0]
+
+    sessions = {processes.stat(int(pid)).session for pid in (launcher, group)}
+    executor.stop("a-run", "nobody's", force=True)
+
+    assert sessions == {int(launcher), int(group)}
+
+
+def test_on_a_full_disk_a_run_is_not_launched_by_halves(small_disk, tmp_path):
+    executor = LocalExecutor(small_disk / "spool")
+    run = Run("a-run", "echo ran >> ran", executor.base_environment(), str(tmp_path), "nonce")
+    fill(small_disk / "filler")
+    try:
+        with pytest.raises(ExecutorError, match="No space left"):
+            executor.launch(run)
+        assert executor.look("a-run").state is RunState.ABSENT
+        (small_disk / "filler").unlink()
+
+        executor.launch(run)
+
+        wait_until(lambda: executor.look("a-run").state is RunState.EXITED, "the run's end")
+        assert (tmp_path / "ran").read_text() == "ran\n"
+    finally:
+        executor.close()
 
 
 def test_programs_with_parentheses_in_their_names_are_read_right(tmp_path):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import subprocess
 
 import pytest
 
 from deployer.executors import processes
+from tests.support.disk import fill
 from tests.support.waiting import wait_until
 
 
@@ -94,26 +93,6 @@ def test_under_bash_a_failure_in_a_pipe_counts(launching):
     launching.prepare("[[ a == a ]]; false | true; echo two").start(step_shell="bash").wait()
 
     assert (launching.exit_code, launching.output) == (1, b"")
-
-
-def fill(path):
-    """Write to a file until the disk is full."""
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 1 MiB."""
-    if os.getuid() != 0:
-        pytest.skip("needs root to mount a small disk")
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=False).returncode != 0:
-        pytest.skip("needs the right to mount a small disk")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_on_a_full_disk_the_exit_code_is_written_when_space_comes_back(make_launching, small_disk, tmp_path):
