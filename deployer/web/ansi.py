@@ -9,11 +9,12 @@ import re
 
 from markupsafe import Markup, escape
 
-# CSI … final byte, OSC … BEL or ST, other two-byte escapes, and the control characters that are not layout.
+# CSI … final byte, OSC … BEL or ST (within a line, lest a stray one hides the rest), other two-byte escapes, and the
+# control characters that are not layout.
 _CONTROL = re.compile(
     r"\x1b\[([0-9;:]*)m"
     r"|\x1b\[[0-?]*[ -/]*[@-~]"
-    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
+    r"|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?"
     r"|\x1b[@-Z\\-_]?"
     r"|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\x80-\x9f]"
 )
@@ -36,13 +37,30 @@ def render(data: bytes) -> Markup:
 
 
 def _overwritten(text: str) -> str:
-    """The text without what carriage returns overwrite. One at the very end is kept: what it overwrites is not
-    known before the next output comes."""
+    """The text without what is overwritten after carriage returns.
+
+    One at the very end is kept: what it overwrites is not known before the next output comes.
+    """
     *lines, last = text.split("\n")
-    shown = [line.rstrip("\r").rpartition("\r")[2] for line in lines]
-    begun = last.rstrip("\r")
-    shown.append(begun.rpartition("\r")[2] + ("\r" if begun != last else ""))
+    shown = [_line(line)[0] for line in lines]
+    begun, is_returned = _line(last)
+    shown.append(begun + "\r" if is_returned else begun)
     return "\n".join(shown)
+
+
+def _line(line: str) -> tuple[str, bool]:
+    """What is seen of a line, and whether the next character would overwrite it. Colours outlive their text."""
+    kept: list[str] = []
+    shown, *others = line.split("\r")
+    is_returned = False
+    for part in others:
+        is_returned = not strip(part)
+        if is_returned:
+            shown += part
+        else:
+            kept += (match[0] for match in _CONTROL.finditer(shown))
+            shown = part
+    return "".join(kept) + shown, is_returned
 
 
 def strip(text: str) -> str:
