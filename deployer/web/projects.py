@@ -11,7 +11,7 @@ from werkzeug.datastructures import MultiDict
 from deployer import access, projects
 from deployer.deployments import queue, reading
 from deployer.errors import GitError, InvalidInput
-from deployer.models.delivery import Counter, Delivery
+from deployer.models.delivery import Counter, Delivery, Verdict
 from deployer.models.deployment import Deployment, reference
 from deployer.models.project import Project, Step
 from deployer.web import forms
@@ -22,6 +22,8 @@ blueprint = Blueprint("projects", __name__, url_prefix="/projects")
 
 SHOWN_DEPLOYMENTS = 20
 SHOWN_DELIVERIES = 20
+SHOWN_UNVERIFIED = 5
+"""Of what strangers can send only a few, so that it hides nothing else."""
 
 
 def _find(name: str, session: Session | None = None) -> Project:
@@ -40,12 +42,7 @@ def _page(
     project: Project, *, errors: dict[str, str] | None = None, access_said: dict[str, str] | None = None
 ) -> str:
     session = orm.session()
-    deliveries = session.scalars(
-        sa.select(Delivery)
-        .where(Delivery.project_id == project.id)
-        .order_by(Delivery.received_at.desc(), Delivery.id.desc())
-        .limit(SHOWN_DELIVERIES)
-    ).all()
+    deliveries = _newest_deliveries(session, project.id)
     led_to = [delivery.deployment_id for delivery in deliveries if delivery.deployment_id]
     numbers = session.execute(sa.select(Deployment.id, Deployment.number).where(Deployment.id.in_(led_to)))
     secrets = projects.open_secrets(project, installation().vault)
@@ -66,6 +63,20 @@ def _page(
         access=access_said,
         default_timeout=installation().config.runner.default_timeout,
     )
+
+
+def _newest_deliveries(session: Session, project_id: str) -> list[Delivery]:
+    newest = (
+        sa.select(Delivery)
+        .where(Delivery.project_id == project_id)
+        .order_by(Delivery.received_at.desc(), Delivery.id.desc())
+    )
+    is_unverified = Delivery.verdict == Verdict.UNVERIFIED
+    found = [
+        *session.scalars(newest.where(~is_unverified).limit(SHOWN_DELIVERIES)),
+        *session.scalars(newest.where(is_unverified).limit(SHOWN_UNVERIFIED)),
+    ]
+    return sorted(found, key=lambda one: (one.received_at, one.id), reverse=True)
 
 
 def webhook_url(project: Project) -> str:
