@@ -26,7 +26,30 @@ TOMBSTONE_S = 24 * 3600
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _OWNED_BY_SHELL = frozenset(
-    ("PPID", "UID", "EUID", "SHELLOPTS", "PWD", "OLDPWD", "IFS", "OPTIND", "OPTARG", "LINENO", "_")
+    # POSIX shells keep these for themselves; the second line is bash's, which does not hand on what they are set to.
+    [
+        "PPID",
+        "UID",
+        "EUID",
+        "SHELLOPTS",
+        "PWD",
+        "OLDPWD",
+        "IFS",
+        "OPTIND",
+        "OPTARG",
+        "LINENO",
+        "_",
+        "SHLVL",
+        "GROUPS",
+        "FUNCNAME",
+        "DIRSTACK",
+        "RANDOM",
+        "SRANDOM",
+        "SECONDS",
+        "EPOCHSECONDS",
+        "EPOCHREALTIME",
+        "HISTCMD",
+    ]
 )
 
 

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deployer.executors import launcher
-from deployer.executors.base import variable_problem
 from tests.support.launching import Launching
 from tests.support.waiting import wait_until
 
@@ -68,9 +67,6 @@ def test_no_file_of_the_daemon_is_open_in_the_command(launching):
 
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60)
-NAME = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True).filter(
-    lambda name: not variable_problem(name, "")
-)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
