@@ -25,32 +25,14 @@ TOMBSTONE_S = 24 * 3600
 """How long a collected run directory keeps saying "this ran"."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_OWNED_BY_SHELL = frozenset(
-    # POSIX shells keep these for themselves; the second line is bash's, which does not hand on what they are set to.
-    [
-        "PPID",
-        "UID",
-        "EUID",
-        "SHELLOPTS",
-        "PWD",
-        "OLDPWD",
-        "IFS",
-        "OPTIND",
-        "OPTARG",
-        "LINENO",
-        "_",
-        "SHLVL",
-        "GROUPS",
-        "FUNCNAME",
-        "DIRSTACK",
-        "RANDOM",
-        "SRANDOM",
-        "SECONDS",
-        "EPOCHSECONDS",
-        "EPOCHREALTIME",
-        "HISTCMD",
-    ]
-)
+# fmt: off
+_OWNED_BY_SHELL = frozenset((
+    "PPID", "UID", "EUID", "SHELLOPTS", "PWD", "OLDPWD", "IFS", "OPTIND", "OPTARG", "LINENO", "_",
+    # bash does not hand on what these are set to, or ends when they are set.
+    "SHLVL", "GROUPS", "FUNCNAME", "DIRSTACK", "RANDOM", "SRANDOM", "SECONDS", "EPOCHSECONDS", "EPOCHREALTIME",
+    "HISTCMD", "PIPESTATUS",
+))
+# fmt: on
 
 
 def variable_problem(name: str, value: str) -> str | None:
