@@ -12,10 +12,11 @@ from deployer.models.setting import Setting
 
 _PATH = "path"
 _settings = table_of(Setting)
+_SELECT = sa.select(_settings.c.value).where(_settings.c.name == sa.bindparam("name"))
 
 
 def get(connection: sa.Connection, name: str) -> str | None:
-    return connection.scalar(sa.select(_settings.c.value).where(_settings.c.name == name))
+    return connection.scalar(_SELECT, {"name": name})
 
 
 def put(connection: sa.Connection, name: str, value: str | None) -> None:

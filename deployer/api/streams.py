@@ -93,7 +93,7 @@ def _frames(parts: Installation, deployment_id: str, after: int) -> Generator[st
                 return
             status = serializers.deployment(deployment)
             commands = [serializers.command_state(command) for command in deployment.commands]
-            pieces = reading.pieces(session.connection(), deployment_id, after)
+            pieces, is_more = reading.pieces(session.connection(), deployment_id, after)
         if status != sent_status:
             yield _event({"type": "status", "seq": after, "deployment": status})
             sent_status = status
@@ -106,7 +106,7 @@ def _frames(parts: Installation, deployment_id: str, after: int) -> Generator[st
             text = piece.data.decode("utf-8", "replace")
             frame = {"type": "log", "seq": after, "command": piece.command_id, "kind": piece.kind.value, "text": text}
             yield _event(frame, after)
-        if pieces:
+        if is_more:
             continue
         if status["finished_at"]:
             yield _event({"type": "done", "seq": after, "status": status["status"]})

@@ -22,7 +22,6 @@ _COLOURS = {
 }
 _MARKS = {Status.SUCCESS: "✓", Status.CANCELLED: "–", Status.SUPERSEDED: "–"}
 _PATIENCE_S = 10.0
-_PIECES = 200
 
 
 def follow(database: Database, deployment_id: str) -> str:
@@ -33,18 +32,18 @@ def follow(database: Database, deployment_id: str) -> str:
         seen = database.bell.generation
         with Session(database.engine) as session:
             deployment = session.scalars(sa.select(Deployment).where(Deployment.id == deployment_id)).one()
-            pieces = reading.pieces(session.connection(), deployment_id, after, limit=_PIECES)
+            pieces, is_more = reading.pieces(session.connection(), deployment_id, after)
             commands = list(deployment.commands)
         for command in commands:
             _show_start(command, shown)
             for piece in (one for one in pieces if one.command_id == command.id):
                 after = max(after, piece.seq)
                 _write(piece.data, is_system=piece.kind is ChunkKind.SYSTEM)
-            has_more = len(pieces) == _PIECES and pieces[-1].command_id == command.id
+            has_more = is_more and pieces[-1].command_id == command.id
             if has_more or not command.status.is_final:
                 break
             _show_end(command, shown)
-        if len(pieces) == _PIECES:
+        if is_more:
             continue
         if deployment.status.is_final:
             _show_result(deployment)

@@ -222,7 +222,7 @@ def _ssh_command(credential: Credential) -> str:
     ]
     words += ["-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"]
     words += ["-o", "IdentityAgent=none", "-o", "IdentitiesOnly=yes"]
-    words += ["-i", credential.key_path or "none"]
+    words += ["-o", f"IdentityFile={credential.key_path or 'none'}"]
     # git hands this to a shell.
     return shlex.join(words)
 

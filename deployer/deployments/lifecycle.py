@@ -11,6 +11,7 @@ runner must stop).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -407,6 +408,17 @@ def _move_command(
 # The one guarded update -----------------------------------------------------------------------------------------
 
 
+@functools.cache
+def _arrow(present: Status, columns: tuple[str, ...], *, is_fenced: bool) -> ReturningUpdate[Any]:
+    statement = (
+        _deployments.update()
+        .where(_deployments.c.id == sa.bindparam("deployment"), _deployments.c.status == present)
+        .values({column: sa.bindparam(f"new_{column}") for column in ("status", *columns)})
+        .returning(_deployments.c.id)
+    )
+    return statement.where(_deployments.c.runner_id == sa.bindparam("fence")) if is_fenced else statement
+
+
 def _move(
     connection: sa.Connection,
     deployment_id: str,
@@ -419,15 +431,10 @@ def _move(
     **values: Any,
 ) -> bool:
     assert wanted in ARROWS[present]
-    statement = (
-        _deployments.update()
-        .where(_deployments.c.id == deployment_id, _deployments.c.status == present)
-        .values(status=wanted, **values)
-        .returning(_deployments.c.id)
-    )
-    if fence is not None:
-        statement = statement.where(_deployments.c.runner_id == fence)
-    if connection.execute(statement).first() is None:
+    given = {f"new_{name}": value for name, value in values.items()}
+    given |= {"deployment": deployment_id, "new_status": wanted, "fence": fence}
+    statement = _arrow(present, tuple(values), is_fenced=fence is not None)
+    if connection.execute(statement, given).first() is None:
         return False
     connection.execute(_INSERT_EVENTS, [_event(deployment_id, wanted, at or clock.now(), detail)])
     return True

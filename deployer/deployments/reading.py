@@ -13,8 +13,17 @@ from deployer.errors import NotFound
 from deployer.models.base import table_of
 from deployer.models.deployment import QUEUED, RUNNING, ChunkKind, Command, Deployment, LogChunk, Status
 
+PORTION_BYTES = 1024 * 1024
+
 _REFERENCE = re.compile(r"DEP-0*([1-9][0-9]{0,17})\Z", re.IGNORECASE)
 _chunks = table_of(LogChunk)
+_SELECT_PIECES = (
+    sa.select(_chunks.c.seq, _chunks.c.command_id, _chunks.c.kind, _chunks.c.data, _chunks.c.lines)
+    .where(_chunks.c.deployment_id == sa.bindparam("id"), _chunks.c.seq > sa.bindparam("after"))
+    .order_by(_chunks.c.seq)
+    .execution_options(stream_results=True, yield_per=4)
+)
+_SELECT_LAST_SEQ = sa.select(sa.func.max(_chunks.c.seq)).where(_chunks.c.deployment_id == sa.bindparam("id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +77,17 @@ def newest_of_each(session: Session) -> dict[str, Deployment]:
     return {deployment.project_id: deployment for deployment in found}
 
 
-def pieces(connection: sa.Connection, deployment_id: str, after: int, *, limit: int = 200) -> list[LogPiece]:
-    """The log from the line behind ``after`` on, in at most ``limit`` pieces."""
-    rows = connection.execute(
-        sa.select(_chunks.c.seq, _chunks.c.command_id, _chunks.c.kind, _chunks.c.data, _chunks.c.lines)
-        .where(_chunks.c.deployment_id == deployment_id, _chunks.c.seq > after)
-        .order_by(_chunks.c.seq)
-        .limit(limit)
-    ).all()
-    return [
-        LogPiece(seq, command_id, kind, _from_line(data, after - (seq - lines)))
-        for seq, command_id, kind, data, lines in rows
-    ]
+def pieces(connection: sa.Connection, deployment_id: str, after: int) -> tuple[list[LogPiece], bool]:
+    """The log from the line behind ``after`` on, in portions of about 1 MiB; and whether more is there already."""
+    found: list[LogPiece] = []
+    size = 0
+    with connection.execute(_SELECT_PIECES, {"id": deployment_id, "after": after}) as rows:
+        for seq, command_id, kind, data, lines in rows:
+            if size >= PORTION_BYTES:
+                return found, True
+            found.append(LogPiece(seq, command_id, kind, _from_line(data, after - (seq - lines))))
+            size += len(data)
+    return found, False
 
 
 def _from_line(data: bytes, skipped: int) -> bytes:
@@ -92,8 +100,7 @@ def _from_line(data: bytes, skipped: int) -> bytes:
 
 def last_seq(connection: sa.Connection, deployment_id: str) -> int:
     """The number of the newest line of a deployment's log; 0 where it has none."""
-    newest = sa.select(sa.func.max(_chunks.c.seq)).where(_chunks.c.deployment_id == deployment_id)
-    return connection.scalar(newest) or 0
+    return connection.scalar(_SELECT_LAST_SEQ, {"id": deployment_id}) or 0
 
 
 def log_of(connection: sa.Connection, command: Command, limit: int) -> bytes:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, joinedload, selectinload
 
 from deployer import clock, projects, settings
 from deployer.commands import git
@@ -24,7 +23,7 @@ from deployer.executors.base import Executor, Run
 from deployer.executors.launcher import end_mark
 from deployer.installation import Installation
 from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger
-from deployer.models.project import Project
+from deployer.runner import job
 from deployer.runner.commit import Repository
 from deployer.runner.follow import Ending, Follower
 from deployer.runner.log_sink import LogSink, Numbering
@@ -33,17 +32,6 @@ from deployer.security.redaction import Redactor
 log = logging.getLogger("deployer.runner")
 
 _COMMAND_IDS = uuid.UUID("6d0c5f5e-3f3b-4bb1-9a8e-5f1d1a1c7a11")
-
-
-# Everything that a deployment needs of the tables, loaded at once and used after the session is closed.
-_LOAD = (
-    sa.select(Deployment)
-    .where(Deployment.id == sa.bindparam("id"))
-    .options(
-        joinedload(Deployment.project).options(selectinload(Project.steps), selectinload(Project.variables)),
-        selectinload(Deployment.commands),
-    )
-)
 
 
 class Deploy:
@@ -57,14 +45,13 @@ class Deploy:
         self._executor = executor
         self._runner_id = runner_id
         self._id = deployment_id
-        with Session(self._database.engine, expire_on_commit=False) as session:
-            self._deployment = session.scalars(_LOAD, {"id": deployment_id}).one()
-            self._extra_path = settings.extra_path(session.connection())
-            self._numbering = Numbering.of(session.connection(), deployment_id)
+        with self._database.read() as connection:
+            self._deployment, self._commands = job.load(connection, deployment_id)
+            self._extra_path = settings.extra_path(connection)
+            self._numbering = Numbering.of(connection, deployment_id)
         self._asked_at = -1
         self._canceller: str | None = None
         self._project = self._deployment.project
-        self._commands = list(self._deployment.commands)
         self._resumed_id = next((one.id for one in self._commands if one.status is Status.RUNNING), None)
         self._mirror = Repository(executor, self._data_dir.mirror(self._project.id))
         self._working_copy = Repository(executor, Path(self._project.path))

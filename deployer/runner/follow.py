@@ -15,6 +15,8 @@ from deployer.runner.log_sink import READ_BYTES, LogSink
 FLUSH_INTERVAL_S = 0.04
 """Output that keeps coming is committed this often: well under the 100 ms that a viewer may wait for a line."""
 
+FLUSH_BYTES = 4 * 1024 * 1024
+
 FIRST_FLUSH_S = 0.01
 """What a command prints in its first moments waits this long: a short one's output is committed with its end."""
 
@@ -109,15 +111,16 @@ class Follower:
     def _read(self, look: Look) -> bool:
         """Take what is there. True if more is waiting than was read."""
         sink = self._sink
-        if sink.is_past_head and look.size - sink.position > 2 * sink.tail_bytes:
+        if sink.is_past_head and look.size - sink.position > 1.5 * sink.tail_bytes:
             self._flush()
             self._skip(look.size - sink.tail_bytes)
         if look.size > sink.position and not sink.is_complete:
             sink.feed(self._executor.read(self._run_id, sink.position, READ_BYTES))
         is_behind = look.size > sink.position and not sink.is_complete
-        # What an ended command printed last is committed together with its end.
-        is_due = look.state is not RunState.EXITED and time.monotonic() >= self._next_flush
-        if sink.has_pending and (is_behind or is_due):
+        # What an ended command printed last is committed together with its end; and a flood is committed in large
+        # portions, or it would wait for the disk more often than for the command.
+        is_due = time.monotonic() >= self._next_flush and (is_behind or look.state is not RunState.EXITED)
+        if is_due or sink.pending_bytes >= FLUSH_BYTES:
             self._flush()
         return is_behind
 

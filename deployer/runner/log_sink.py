@@ -19,7 +19,9 @@ from deployer.models.base import table_of
 from deployer.models.deployment import ChunkKind, LogChunk
 from deployer.security.redaction import Redactor
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 1024 * 1024
+MAX_CHUNK_BYTES = 256 * 1024
+"""Chunks are what viewers get at a time."""
 
 _chunks = table_of(LogChunk)
 _INSERT_CHUNKS = _chunks.insert()
@@ -97,6 +99,10 @@ class LogSink:
     @property
     def has_pending(self) -> bool:
         return bool(self._pending) or self._has_news
+
+    @property
+    def pending_bytes(self) -> int:
+        return sum(len(data) for _, data in self._pending)
 
     @property
     def tail_bytes(self) -> int:
@@ -190,7 +196,7 @@ class LogSink:
     def _number_pending(self) -> None:
         now = clock.now()
         # So small that the tail always keeps the newest: its number must stay known, and the end readable.
-        largest = self._half // 4
+        largest = min(self._half // 4, MAX_CHUNK_BYTES)
         pieces = ((kind, part) for kind, data in _merged(self._pending) for part in _parts(data, largest))
         for kind, data in pieces:
             seq, lines = self._numbering.take(data)

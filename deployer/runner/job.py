@@ -1,0 +1,44 @@
+"""A deployment with everything that running it needs, read at once.
+
+Plain statements instead of the ORM's loading: every push waits for this, and it takes a third of the time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from deployer.models.base import Base, table_of
+from deployer.models.deployment import Command, Deployment
+from deployer.models.project import Project, Step, Variable
+
+M = TypeVar("M", bound=Base)
+
+
+def _rows_of(model: type[Base], key: str, order: str) -> sa.Select[Any]:
+    table = table_of(model)
+    return sa.select(table).where(table.c[key] == sa.bindparam("key")).order_by(table.c[order])
+
+
+_DEPLOYMENT = _rows_of(Deployment, "id", "number")
+_COMMANDS = _rows_of(Command, "deployment_id", "position")
+_PROJECT = _rows_of(Project, "id", "name")
+_STEPS = _rows_of(Step, "project_id", "position")
+_VARIABLES = _rows_of(Variable, "project_id", "name")
+
+
+def load(connection: sa.Connection, deployment_id: str) -> tuple[Deployment, list[Command]]:
+    """The deployment, with its project, that one's steps and variables, and the commands planned so far.
+
+    The objects belong to no session: changing them changes nothing in the database.
+    """
+    (deployment,) = _read(connection, Deployment, _DEPLOYMENT, deployment_id)
+    (deployment.project,) = _read(connection, Project, _PROJECT, deployment.project_id)
+    deployment.project.steps = _read(connection, Step, _STEPS, deployment.project_id)
+    deployment.project.variables = _read(connection, Variable, _VARIABLES, deployment.project_id)
+    return deployment, _read(connection, Command, _COMMANDS, deployment_id)
+
+
+def _read(connection: sa.Connection, model: type[M], statement: sa.Select[Any], key: str) -> list[M]:
+    return [model(**row) for row in connection.execute(statement, {"key": key}).mappings()]
