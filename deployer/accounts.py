@@ -106,12 +106,15 @@ def log_in(database: Database, username: str, password: str, *, address: str) ->
         user_id, password_hash = connection.execute(
             sa.select(User.id, User.password_hash).where(User.username == username)
         ).first() or (None, None)
-    if not passwords.verify(password_hash, password):
-        with database.write() as connection:
+    is_right = passwords.verify(password_hash, password)
+    with database.write_session() as session:
+        connection = session.connection()
+        # Asked again: guesses that come at once have all passed the first question.
+        _refuse_throttled(connection, keys)
+        if not is_right:
             for key in keys:
                 _note_failure(connection, key)
-        return None
-    with database.write_session() as session:
+            return None
         session.execute(sa.delete(Throttle).where(Throttle.key == keys[0]))
         return session.get(User, user_id)
 

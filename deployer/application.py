@@ -12,6 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from deployer import hooks
 from deployer.api import session_api, streams
+from deployer.api.documents import Documents
 from deployer.installation import Installation
 from deployer.security import keyfile
 from deployer.web import auth, dashboard, deployments, errors, gate, projects, settings, text
@@ -38,6 +39,7 @@ def create_app(installation: Installation) -> Flask:
         # Their addresses name their version, so that they may be kept (see gate for those that do not).
         SEND_FILE_MAX_AGE_DEFAULT=timedelta(days=365),
     )
+    app.json = Documents(app)
     app.extensions["deployer"] = installation
     orm.init_app(app)
     text.init_app(app)

@@ -17,6 +17,7 @@ def project() -> None:
 
 
 _steps = click.option("--step", "steps", multiple=True, help="A command; give it once for each step, in order.")
+_timeout = click.option("--timeout", type=click.IntRange(1), help="Seconds that each of these steps may take.")
 _auto = click.option("--auto-deploy/--no-auto-deploy", default=None, help="Whether a push deploys (default: yes).")
 _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON.")
 
@@ -28,6 +29,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON."
 )
 @click.option("--branch", default="main", show_default=True)
 @_steps
+@_timeout
 @click.option("--path", default="", help="The working copy (default: in the data folder).")
 @click.option("--shell", type=click.Choice(["sh", "bash"]), default="sh", show_default=True)
 @_auto
@@ -39,6 +41,7 @@ def create(
     repo: str,
     branch: str,
     steps: tuple[str, ...],
+    timeout: int | None,
     path: str,
     shell: str,
     auto_deploy: bool | None,
@@ -53,7 +56,7 @@ def create(
         name=name,
         repository_url=repo,
         branch=branch,
-        steps=[StepInput(step) for step in steps],
+        steps=[StepInput(step, timeout_s=timeout) for step in steps],
         path=path,
         shell=shell,
         auto_deploy=auto_deploy is not False,
@@ -128,6 +131,7 @@ def table(rows: list[list[str]]) -> str:
 @click.option("--repo")
 @click.option("--branch")
 @_steps
+@_timeout
 @click.option("--path")
 @click.option("--shell", type=click.Choice(["sh", "bash"]))
 @_auto
@@ -139,6 +143,7 @@ def edit(
     repo: str | None,
     branch: str | None,
     steps: tuple[str, ...],
+    timeout: int | None,
     path: str | None,
     shell: str | None,
     auto_deploy: bool | None,
@@ -158,7 +163,7 @@ def edit(
             "path": path,
             "shell": shell,
             "auto_deploy": auto_deploy,
-            "steps": [StepInput(step) for step in steps] or None,
+            "steps": [StepInput(step, timeout_s=timeout) for step in steps] or None,
         }
         given = {key: value for key, value in changes.items() if value is not None}
         projects.update(

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from inotify_simple import INotify, flags
@@ -183,6 +184,9 @@ class LocalExecutor:
         if os.path.isdir(runtime):
             environment["XDG_RUNTIME_DIR"] = runtime
         return environment
+
+    def booted_at(self) -> datetime:
+        return processes.booted_at()
 
     def read_file(self, path: str) -> bytes | None:
         try:

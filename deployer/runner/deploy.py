@@ -19,7 +19,7 @@ from deployer.db import retrying
 from deployer.deployments import lifecycle
 from deployer.deployments.lifecycle import PlannedCommand
 from deployer.errors import DeployerError, ExecutorError, LostClaim
-from deployer.executors.base import Executor, Run
+from deployer.executors.base import Executor, Run, RunState
 from deployer.executors.launcher import end_mark
 from deployer.installation import Installation
 from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger
@@ -142,18 +142,35 @@ class Deploy:
         if command.id == self._resumed_id:
             with self._database.read() as connection:
                 sink.resume(connection)
-        try:
-            self._executor.launch(self._run_of(command))
-        except ExecutorError as error:
-            sink.system(str(error))
-            ending = Ending(Status.FAILED, None, str(error))
-        else:
-            ending = self._follower(command, sink).follow()
+        ending = self._forgotten_by_a_reboot(command, sink) or self._follow(command, sink)
         if ending.status is Status.SUCCESS and not rest:
             self._name_survivors(command, sink)
         status = self._record(command, sink, ending, rest)
         self._executor.collect(command.id)
         return status
+
+    def _follow(self, command: Command, sink: LogSink) -> Ending:
+        try:
+            self._executor.launch(self._run_of(command))
+        except ExecutorError as error:
+            sink.system(str(error))
+            return Ending(Status.FAILED, None, str(error))
+        return self._follower(command, sink).follow()
+
+    def _forgotten_by_a_reboot(self, command: Command, sink: LogSink) -> Ending | None:
+        """A host that lost its power can forget the run directory of a command that had just begun. Whether it ran
+        cannot be told then, so it is not run again."""
+        if command.id != self._resumed_id or self._executor.look(command.id).state is not RunState.ABSENT:
+            return None
+        if command.started_at is None or command.started_at > self._executor.booted_at():
+            return None
+        cause = f"the host was rebooted as {self._title(command)} began"
+        sink.system(f"Interrupted: {cause}.")
+        return Ending(Status.INTERRUPTED, None, cause)
+
+    @staticmethod
+    def _title(command: Command) -> str:
+        return f"step '{command.name}'" if command.kind is CommandKind.STEP else f"'{command.line}'"
 
     def _begin(self, command: Command) -> str | None:
         """Mark the command as running, unless somebody asked for the deployment's end: then who."""
@@ -216,7 +233,7 @@ class Deploy:
             sink,
             run_id=command.id,
             deploy_id=self._id,
-            title=f"step '{command.name}'" if command.kind is CommandKind.STEP else f"'{command.line}'",
+            title=self._title(command),
             seconds_left=command.timeout_s - elapsed,
             timeout_s=command.timeout_s,
             grace_s=self._config.runner.cancel_grace,
