@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.browser import Browser
+from tests.support.daemon import Daemon
 from tests.support.standing import (  # noqa: F401 (fixtures)
     _cookie,
     config,
@@ -11,6 +18,7 @@ from tests.support.standing import (  # noqa: F401 (fixtures)
     installation,
     make_daemon,
     make_project,
+    make_user,
     member,
     operator,
     project,
@@ -18,3 +26,23 @@ from tests.support.standing import (  # noqa: F401 (fixtures)
     running,
     stranger,
 )
+
+_addresses = (f"198.51.100.{number}" for number in itertools.count(1))
+
+
+@pytest.fixture(scope="session")
+def proxied_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A web process behind one proxy, so that each test can come from addresses of its own."""
+    shared = Daemon(tmp_path_factory.mktemp("proxied"), "web", server_trusted_proxies=1)
+    try:
+        shared.start()
+        make_user(shared)
+        yield shared
+    finally:
+        shared.close()
+
+
+@pytest.fixture
+def proxied(proxied_daemon: Daemon) -> Browser:
+    """A stranger from an address that nobody else comes from."""
+    return Browser(proxied_daemon, headers={"X-Forwarded-For": next(_addresses)})
