@@ -21,7 +21,7 @@ MAX_URL_LENGTH = 2048
 MAX_BRANCH_BYTES = 250
 """git keeps a branch in a file of its name, and locks it by one with ``.lock`` behind it: 255 bytes on Linux."""
 
-_SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^/-].*)\Z")
+_SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>(?!//)[^-].*)\Z")
 _OWN_PULL = re.compile(r"\s*git\s+(?:pull|fetch)\b")
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 

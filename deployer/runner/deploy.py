@@ -7,31 +7,28 @@ every part of it looks first at what is already there.
 from __future__ import annotations
 
 import logging
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from deployer import clock, projects, settings
-from deployer.commands import git
 from deployer.db import retrying
 from deployer.deployments import lifecycle
-from deployer.deployments.lifecycle import PlannedCommand
 from deployer.errors import DeployerError, ExecutorError, LostClaim
-from deployer.executors.base import Executor, Run, RunState
+from deployer.executors.base import Executor, RunState
 from deployer.executors.launcher import end_mark
 from deployer.installation import Installation
 from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger
 from deployer.runner import job
 from deployer.runner.commit import Repository
 from deployer.runner.follow import Ending, Follower
+from deployer.runner.inputs import Inputs
 from deployer.runner.log_sink import LogSink, Numbering
+from deployer.runner.plan import plan, pulls_itself
 from deployer.security.redaction import Redactor
 
 log = logging.getLogger("deployer.runner")
-
-_COMMAND_IDS = uuid.UUID("6d0c5f5e-3f3b-4bb1-9a8e-5f1d1a1c7a11")
 
 
 class Deploy:
@@ -59,7 +56,16 @@ class Deploy:
     def run(self) -> None:
         """Bring the deployment to its end. Raises LostClaim when another runner has taken it."""
         try:
-            self._secrets = projects.open_secrets(self._project, self._vault)
+            secrets = projects.open_secrets(self._project, self._vault)
+            self._redactor = Redactor(secrets.to_redact())
+            self._inputs = Inputs(
+                self._deployment,
+                secrets,
+                executor=self._executor,
+                config=self._config,
+                data_dir=self._data_dir,
+                extra_path=self._extra_path,
+            )
             status = self._run_commands()
         except LostClaim:
             raise
@@ -68,7 +74,6 @@ class Deploy:
         log.info("%s %s: %s", self._deployment.ref, self._project.name, status)
 
     def _run_commands(self) -> Status:
-        self._redactor = Redactor(self._secrets.to_redact())
         if not self._commands:
             self._commands = self._plan()
         for position, command in enumerate(self._commands):
@@ -87,18 +92,7 @@ class Deploy:
 
     def _plan(self) -> list[Command]:
         """Write down what this deployment runs, and begin with it; later edits of the project do not change it."""
-        planned = [
-            PlannedCommand(
-                id=str(uuid.uuid5(_COMMAND_IDS, f"{self._id}/{position}")),
-                position=position,
-                kind=kind,
-                name=name,
-                line=line,
-                timeout_s=timeout_s,
-                nonce=uuid.uuid4().hex,
-            )
-            for position, (kind, name, line, timeout_s) in enumerate(self._wanted())
-        ]
+        planned = plan(self._deployment, self._working_copy, self._config)
         commands = [
             Command(**vars(one), deployment_id=self._id, status=Status.QUEUED, output_offset=0, cut_bytes=0)
             for one in planned
@@ -114,21 +108,6 @@ class Deploy:
         if commands[0].started_at:
             commands[0].status = Status.RUNNING
         return commands
-
-    def _wanted(self) -> Iterator[tuple[CommandKind, str, str, int]]:
-        branch, url = self._deployment.branch, self._project.repository_url
-        limit = self._config.git.timeout
-        yield CommandKind.FETCH, "fetch", f"git fetch {url}", limit
-        if not self._pulls_itself:
-            yield CommandKind.CHECKOUT, "checkout", f"git checkout {branch}", limit
-        elif not self._working_copy.is_on_branch(branch):
-            yield CommandKind.CLONE, "clone", f"git clone --branch {branch} {url}", limit
-        for step in self._project.steps:
-            yield CommandKind.STEP, step.name, step.command, step.timeout_s or self._config.runner.default_timeout
-
-    @property
-    def _pulls_itself(self) -> bool:
-        return bool(self._project.steps) and git.pulls_itself(self._project.steps[0].command)
 
     # A command --------------------------------------------------------------------------------------------------
 
@@ -151,7 +130,7 @@ class Deploy:
 
     def _follow(self, command: Command, sink: LogSink) -> Ending:
         try:
-            self._executor.launch(self._run_of(command))
+            self._executor.launch(self._inputs.run_of(command))
         except ExecutorError as error:
             sink.system(str(error))
             return Ending(Status.FAILED, None, str(error))
@@ -276,58 +255,6 @@ class Deploy:
         for process in self._executor.survivors(command.id, self._id):
             sink.system(f"Still running, and left alone: {process.command} (process {process.pid}).")
 
-    # What a command gets ----------------------------------------------------------------------------------------
-
-    def _run_of(self, command: Command) -> Run:
-        environment = self._executor.base_environment()
-        environment["PATH"] = ":".join([*self._extra_path, environment["PATH"]])
-        files: dict[str, bytes] = {}
-        mirror = self._data_dir.mirror(self._project.id)
-        url, path = self._project.repository_url, self._project.path
-        script, directory, shell = command.line, str(self._data_dir.root), "sh"
-        if command.kind is CommandKind.STEP:
-            directory, shell = path, self._project.shell
-            environment |= self._secrets.variables
-        elif command.kind is CommandKind.FETCH:
-            script = git.FETCH
-            environment |= git.environment(url, self._credential(files)) | git.fetch_variables(mirror, url)
-        else:
-            script = git.CHECKOUT if command.kind is CommandKind.CHECKOUT else git.CLONE
-            environment |= git.environment(None)
-            environment |= git.copy_variables(mirror, path, owned=self._data_dir.owns(path))
-        return Run(
-            id=command.id,
-            script=script,
-            environment=environment | self._facts(),
-            directory=directory,
-            nonce=command.nonce,
-            shell=shell,
-            max_output_bytes=self._config.logs.max_spool_bytes,
-            files=files,
-        )
-
-    def _credential(self, files: dict[str, bytes]) -> git.Credential:
-        key = self._secrets.deploy_key
-        if key:
-            files["deploy_key"] = key
-        return git.Credential(
-            token=self._secrets.https_token,
-            key_path="{run_dir}/deploy_key" if key else None,
-            known_hosts=self._config.git.known_hosts,
-        )
-
-    def _facts(self) -> dict[str, str]:
-        deployment = self._deployment
-        return {
-            "DEPLOY_ID": deployment.id,
-            "DEPLOY_REF": deployment.ref,
-            "DEPLOY_PROJECT": self._project.name,
-            "DEPLOY_BRANCH": deployment.branch,
-            "DEPLOY_SHA": deployment.commit_sha or "",
-            "DEPLOY_AUTHOR": deployment.author_name or "",
-            "DEPLOY_TRIGGER": str(deployment.trigger),
-        }
-
     # The commit -------------------------------------------------------------------------------------------------
 
     def _settle_on_commit(self) -> Status | None:
@@ -365,7 +292,7 @@ class Deploy:
         """What is in the working copy at the end, whoever brought it."""
         if command.kind is CommandKind.FETCH:
             return None
-        if self._pulls_itself or command.kind is not CommandKind.STEP:
+        if pulls_itself(self._project) or command.kind is not CommandKind.STEP:
             return self._working_copy.commit_of("HEAD")
         return self._deployment.commit_sha
 

@@ -1,0 +1,52 @@
+"""What a deployment will run: Deployer's own git commands, then the project's steps."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+from deployer.commands import git
+from deployer.config import Config
+from deployer.deployments.lifecycle import PlannedCommand
+from deployer.models.deployment import CommandKind, Deployment
+from deployer.models.project import Project
+from deployer.runner.commit import Repository
+
+_COMMAND_IDS = uuid.UUID("6d0c5f5e-3f3b-4bb1-9a8e-5f1d1a1c7a11")
+
+
+def plan(deployment: Deployment, working_copy: Repository, config: Config) -> list[PlannedCommand]:
+    """The commands in their order. Their ids follow from deployment and position, so that whoever plans again after
+    a crash finds the same run directories."""
+    wanted = _wanted(deployment, working_copy, config)
+    return [
+        PlannedCommand(
+            id=str(uuid.uuid5(_COMMAND_IDS, f"{deployment.id}/{position}")),
+            position=position,
+            kind=kind,
+            name=name,
+            line=line,
+            timeout_s=timeout_s,
+            nonce=uuid.uuid4().hex,
+        )
+        for position, (kind, name, line, timeout_s) in enumerate(wanted)
+    ]
+
+
+def _wanted(
+    deployment: Deployment, working_copy: Repository, config: Config
+) -> Iterator[tuple[CommandKind, str, str, int]]:
+    project, branch, limit = deployment.project, deployment.branch, config.git.timeout
+    url = project.repository_url
+    yield CommandKind.FETCH, "fetch", f"git fetch {url}", limit
+    if not pulls_itself(project):
+        yield CommandKind.CHECKOUT, "checkout", f"git checkout {branch}", limit
+    elif not working_copy.is_on_branch(branch):
+        yield CommandKind.CLONE, "clone", f"git clone --branch {branch} {url}", limit
+    for step in project.steps:
+        yield CommandKind.STEP, step.name, step.command, step.timeout_s or config.runner.default_timeout
+
+
+def pulls_itself(project: Project) -> bool:
+    """Whether the project's own first step brings the commit."""
+    return bool(project.steps) and git.pulls_itself(project.steps[0].command)
