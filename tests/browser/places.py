@@ -1,0 +1,50 @@
+"""Where things are on the pages, and what a reader does there."""
+
+from __future__ import annotations
+
+from tests.browser.parts import Locator, Page
+
+
+def step(page: Page, number: int) -> Locator:
+    """A row of the step list in the project's form; the first is 1."""
+    return page.locator("#steps > .step").nth(number - 1)
+
+
+def command_of(page: Page, number: int) -> Locator:
+    return step(page, number).locator("[name=step_command]")
+
+
+def commands(page: Page) -> list[str]:
+    return [field.input_value() for field in page.locator("[name=step_command]").all()]
+
+
+def fill_step(page: Page, number: int, command: str, *, name: str = "", timeout: str = "") -> None:
+    row = step(page, number)
+    row.locator("[name=step_command]").fill(command)
+    row.locator("[name=step_name]").fill(name)
+    row.locator("[name=step_timeout]").fill(timeout)
+
+
+def press(page: Page, name: str) -> None:
+    """The button that reads so."""
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def entry(page: Page, name: str) -> Locator:
+    """A command on a deployment's page."""
+    return page.locator("#commands > .command").filter(has=page.locator(".command-name", has_text=name))
+
+
+def log(page: Page, name: str) -> Locator:
+    return entry(page, name).locator(".log")
+
+
+def state(page: Page) -> Locator:
+    """A deployment's status, at the top of its page."""
+    return page.locator("#about h1 .status")
+
+
+def log_in(page: Page, username: str, password: str) -> None:
+    page.get_by_label("User name").fill(username)
+    page.get_by_label("Password").fill(password)
+    press(page, "Log in")
