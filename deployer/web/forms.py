@@ -58,7 +58,7 @@ def rearrange(rows: Sequence[StepRow], action: str) -> list[StepRow]:
     """The rows after a button of the step list: ``add``, ``remove:2``, ``up:2``, ``down:2``."""
     rows = list(rows)
     verb, _, text = action.partition(":")
-    index = int(text) if text.isdigit() else -1
+    index = int(text) if re.fullmatch(r"[0-9]{1,4}", text) else -1
     if verb == "add":
         rows.append(StepRow())
     elif 0 <= index < len(rows):

@@ -1,0 +1,73 @@
+"""What lies on disk is its user's alone, and a start with a key that others can read is refused."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.daemon import APP
+
+
+def mode(path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_data_folder_is_private_and_everything_in_it(daemon, forge, operator, repository):
+    operator.wait_for_end(forge.push(after=repository.tip()).headers["X-Deployment-Id"])
+    folder = daemon.config.data_dir
+
+    assert mode(folder) == 0o700
+    assert mode(folder / "key") == 0o600
+    open_to_others = {path.name: oct(mode(path)) for path in folder.iterdir() if mode(path) & 0o077}
+    assert open_to_others == {}
+    assert {"key", "deployer.db", "deployer.db-wal", "spool"} <= {path.name for path in folder.iterdir()}
+
+
+def test_each_installation_makes_a_key_of_its_own(daemon, proxied_daemon):
+    keys = {(one.config.data_dir / "key").read_bytes() for one in (daemon, proxied_daemon)}
+
+    assert len(keys) == 2
+    assert all(len(key.strip()) == 44 for key in keys)
+
+
+@pytest.mark.parametrize("bits", [0o640, 0o604, 0o660])
+def test_a_start_with_a_key_that_others_can_read_is_refused(make_daemon, bits):
+    daemon = make_daemon("web")
+    key = daemon.installation.data_dir.key_file
+    key.chmod(bits)
+
+    done = subprocess.run(
+        [sys.executable, str(APP), "web"], env=daemon.environment, cwd=daemon.folder, capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip() == (
+        f"Error: The key file {key} can be read by other users (mode {bits:04o}). Run: chmod 600 {key}"
+    )
+
+
+def test_a_data_folder_that_was_open_is_closed_by_the_start(make_daemon):
+    daemon = make_daemon("web")
+    daemon.config.data_dir.mkdir(parents=True)
+    os.chmod(daemon.config.data_dir, 0o755)
+
+    daemon.start()
+
+    assert mode(daemon.config.data_dir) == 0o700
+
+
+def test_secrets_are_not_readable_in_the_database_file(daemon, operator, make_project):
+    project = make_project()
+    operator.set_variable(project, "TOKEN", "plainly-visible-secret", secret=True)
+    operator.set_https_token(project, "ghp_plainly_visible")
+    operator.make_deploy_key(project)
+
+    stored = b"".join(path.read_bytes() for path in daemon.config.data_dir.glob("deployer.db*"))
+
+    assert project.name.encode() in stored
+    for secret in (b"plainly-visible-secret", b"ghp_plainly_visible", b"PRIVATE KEY", b"correct horse battery"):
+        assert secret not in stored

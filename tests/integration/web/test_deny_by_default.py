@@ -1,0 +1,103 @@
+"""Every view is closed to strangers but an explicit list; this list is what these tests know of the application."""
+
+from __future__ import annotations
+
+import pytest
+
+from deployer.application import create_app
+from deployer.config import Config, StorageSettings
+from deployer.installation import Installation
+
+OPEN = {"/login", "/setup", "/static/<path:filename>"}
+"""What a stranger may ask for. A view that is added elsewhere must refuse them."""
+
+
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory) -> list[tuple[str, str]]:
+    """Every method and address that the application knows."""
+    folder = tmp_path_factory.mktemp("routes") / "data"
+    installation = Installation.open(Config(storage=StorageSettings(str(folder))))
+    rules = list(create_app(installation).url_map.iter_rules())
+    installation.database.dispose()
+    return [(method, rule.rule) for rule in rules for method in sorted(rule.methods or ())]
+
+
+def filled(rule: str, project, deployment_id: str) -> str:
+    """The address of things that are really there: not to be found would be no proof."""
+    return (
+        rule.replace("<name>", project.name)
+        .replace("<deployment_id>", deployment_id)
+        .replace("<variable_id>", project.variables[0].id)
+    )
+
+
+@pytest.fixture
+def subject(make_project, operator):
+    project = make_project()
+    operator.set_variable(project, "NODE_ENV", "production")
+    return operator.change(project)
+
+
+def test_every_route_but_the_open_ones_refuses_strangers(routes, stranger, subject, operator):
+    deployment_id = operator.deploy(subject)
+    deployment = operator.wait_for_end(deployment_id)
+    closed = [(method, rule) for method, rule in routes if rule not in OPEN]
+    assert len(closed) > 30
+    for method, rule in closed:
+        path = filled(rule, subject, deployment_id)
+        assert "<" not in path
+        for headers in ({}, {"Sec-Fetch-Site": "same-origin"}, {"Accept": "application/json"}):
+            answer = stranger.request(method, path, headers=headers)
+            is_sent_to_login = answer.status == 302 and answer.location.startswith("/login")
+            assert is_sent_to_login or answer.status == 401, (method, path, answer.status)
+            assert subject.repository_url not in answer.text
+    assert operator.deployment(deployment_id) == deployment
+    assert [one.id for one in operator.deployments() if one.project_id == subject.id] == [deployment_id]
+
+
+@pytest.mark.parametrize("path", ["/no-such-page", "/projects/no-such-project", "/deployments/DEP-9999", "/admin"])
+def test_a_stranger_does_not_even_learn_what_is_there(stranger, path):
+    answer = stranger.get(path)
+
+    assert (answer.status, answer.location.startswith("/login")) == (302, True)
+
+
+def test_the_open_routes_are_still_there(routes, stranger):
+    assert {rule for _, rule in routes} >= OPEN
+    assert stranger.get("/login").status == 200
+    assert stranger.get("/static/deployer.css").status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static//etc/passwd", "/static/"]
+)
+def test_static_files_do_not_lead_out_of_their_folder(member, path):
+    assert member.get(path).status in (308, 404)
+
+
+def test_reading_changes_nothing(routes, member, subject, operator, running):
+    """Every GET, by somebody who may: nothing that is stored is another afterwards, but for what the runner does."""
+
+    def stored() -> list[tuple]:
+        with operator.database.read() as connection:
+            tables = (
+                "projects",
+                "steps",
+                "variables",
+                "deployments",
+                "users",
+                "login_sessions",
+                "deliveries",
+                "settings",
+            )
+            return [
+                tuple(row)
+                for table in tables
+                for row in connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1")
+            ]
+
+    before = stored()
+    for method, rule in routes:
+        if method in ("GET", "HEAD", "OPTIONS") and not rule.endswith("/stream"):
+            member.request(method, filled(rule, subject, running).replace("<path:filename>", "deployer.css"))
+    assert stored() == before

@@ -1,0 +1,333 @@
+"""Projects by forms, without any script."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from deployer import projects as use_cases
+from tests.support.forge import Forge
+
+_numbers = itertools.count(1)
+
+
+def fields(project_name: str, steps=("true",), **more: str | None) -> list[tuple[str, str]]:
+    """The project's form as it is sent; what is None is not ticked."""
+    rows = [step if isinstance(step, tuple) else (step, "", "") for step in steps]
+    given = {
+        "name": project_name,
+        "repository_url": "https://github.com/grace/app.git",
+        "branch": "main",
+        "shell": "sh",
+    }
+    given = {**given, "auto_deploy": "on", **more}
+    pairs = [(key, value) for key, value in given.items() if value is not None]
+    for command, title, timeout in rows:
+        pairs += [("step_command", command), ("step_name", title), ("step_timeout", timeout)]
+    return pairs
+
+
+@pytest.fixture
+def name() -> str:
+    return f"made-{next(_numbers)}"
+
+
+@pytest.fixture
+def stored(operator):
+    def find(name: str):
+        with operator.database.write_session() as session:
+            project = use_cases.find(session, name)
+            _ = project.steps, project.variables
+            return project
+
+    return find
+
+
+def test_a_project_is_made_by_a_form(member, name, stored):
+    steps = [("git pull", "", ""), ("npm ci\nnpm run build", "build", "10 min"), ("", "", "")]
+
+    answer = member.post("/projects/new", fields(name, steps, shell="bash"))
+
+    assert (answer.status, answer.location) == (302, f"/projects/{name}")
+    project = stored(name)
+    assert (project.branch, project.shell, project.auto_deploy, project.cancel_running) == (
+        "main",
+        "bash",
+        True,
+        False,
+    )
+    assert [(one.command, one.name, one.timeout_s) for one in project.steps] == [
+        ("git pull", "git pull", None),
+        ("npm ci\nnpm run build", "build", 600),
+    ]
+    assert name in member.get("/").page.words
+
+
+def test_a_project_is_changed_by_a_form(member, project, stored):
+    page = member.get(f"/projects/{project.name}/edit").page
+    assert page.value("repository_url") == project.repository_url
+    assert page.values("step_command") == ["true"]
+
+    answer = member.post(
+        f"/projects/{project.name}/edit", fields(f"{project.name}-new", ["echo new"], auto_deploy=None, branch="next")
+    )
+
+    assert (answer.status, answer.location) == (302, f"/projects/{project.name}-new")
+    changed = stored(f"{project.name}-new")
+    assert (changed.id, changed.branch, changed.auto_deploy) == (project.id, "next", False)
+    assert [step.command for step in changed.steps] == ["echo new"]
+    assert "by hand only" in member.get(answer.location).page.words
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        ("add", ["one", "two", "three", ""]),
+        ("remove:1", ["one", "three"]),
+        ("up:2", ["one", "three", "two"]),
+        ("up:0", ["one", "two", "three"]),
+        ("down:0", ["two", "one", "three"]),
+        ("down:2", ["one", "two", "three"]),
+        ("remove:9", ["one", "two", "three"]),
+        ("remove:-1", ["one", "two", "three"]),
+        ("up:²", ["one", "two", "three"]),
+        pytest.param("up:" + "1" * 5000, ["one", "two", "three"], id="up:1…"),
+        ("dance", ["one", "two", "three"]),
+    ],
+)
+def test_the_buttons_of_the_step_list_rearrange_it_and_keep_what_was_typed(member, name, operator, action, expected):
+    steps = [("one", "first", "1 min"), ("two", "second", "2 min"), ("three", "third", "3 min")]
+
+    answer = member.post("/projects/new", [*fields(name, steps, branch="not yet valid"), ("action", action)])
+
+    page = answer.page
+    assert answer.status == 200
+    assert page.values("step_command") == expected
+    titles = dict(zip(page.values("step_command"), page.values("step_name"), strict=True))
+    assert {(command, title) for command, title in titles.items() if command} <= {row[:2] for row in steps}
+    assert (page.value("name"), page.value("branch")) == (name, "not yet valid")
+    with operator.database.read() as connection:
+        assert not connection.exec_driver_sql("SELECT 1 FROM projects WHERE name = ?", (name,)).first()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"name": ""}, "name", "Use letters, digits"),
+        ({"name": "../etc"}, "name", "Use letters, digits"),
+        ({"name": "a b"}, "name", "Use letters, digits"),
+        ({"branch": ""}, "branch", ""),
+        ({"branch": "-x"}, "branch", ""),
+        ({"branch": "a..b"}, "branch", ""),
+        ({"branch": "a\x7fb"}, "branch", ""),
+        ({"repository_url": ""}, "repository_url", "Give the repository's address"),
+        ({"repository_url": "-oProxyCommand=x"}, "repository_url", "An address cannot begin with a dash"),
+        ({"repository_url": "ext::sh -c id"}, "repository_url", ""),
+        ({"repository_url": "https://u:p@github.com/a/b"}, "repository_url", "Leave user and password out"),
+        ({"path": "relative"}, "path", "Give an absolute path"),
+    ],
+)
+def test_wrong_input_shows_the_form_again_with_the_words_at_the_field(member, name, changes, field, words):
+    answer = member.post("/projects/new", fields(name, ["echo kept"], **changes))
+
+    assert answer.status == 400
+    assert answer.page.error_at(field).startswith(words)
+    assert answer.page.value(field) == changes[field]
+    assert answer.page.values("step_command") == ["echo kept"]
+    assert answer.page.find(role="alert").words.startswith("Not saved yet")
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (("", "a name", ""), "Step 2: give a command."),
+        (("true", "", "soon"), "Step 2: give the timeout as 90 s, 10 min or 1 h."),
+        (("true", "", "0"), "Step 2: the timeout is between 1 and"),
+        (("true", "", "9999999 h"), "Step 2: the timeout is between 1 and"),
+        (("x" * 200_000, "", ""), "Step 2: a command is at most 100 KiB long."),
+    ],
+)
+def test_a_wrong_step_is_named_by_its_number(member, name, step, words):
+    answer = member.post("/projects/new", fields(name, ["true", step]))
+
+    assert answer.status == 400
+    assert answer.page.find(id="steps-error").words.startswith(words)
+
+
+def test_a_name_that_is_taken_is_refused_at_the_field(member, name, project):
+    made = member.post("/projects/new", fields(project.name))
+    assert (made.status, made.page.error_at("name")) == (400, "Another project has this name.")
+    member.post("/projects/new", fields(name))
+    changed = member.post(f"/projects/{name}/edit", fields(project.name))
+    assert (changed.status, changed.page.error_at("name")) == (400, "Another project has this name.")
+
+
+def test_a_directory_that_another_project_uses_is_refused_at_the_field(member, name, project):
+    answer = member.post("/projects/new", fields(name, path=project.path))
+
+    assert (answer.status, answer.page.error_at("path")) == (
+        400,
+        f"The project {project.name} already uses this directory.",
+    )
+
+
+def test_a_project_without_steps_says_so_when_it_is_deployed(member, name):
+    member.post("/projects/new", fields(name, []))
+
+    answer = member.post(f"/projects/{name}/deploy")
+
+    assert answer.status == 400
+    assert "The project has no steps. Add one first." in answer.page.words
+
+
+def variables(member, project) -> dict[str, str]:
+    rows = member.get(f"/projects/{project.name}").page.find_all("ul", class_="variables")
+    return {one.find(class_="name").words: one.words for row in rows for one in row.find_all("li")}
+
+
+def test_variables_are_set_replaced_shown_and_deleted(member, project, stored):
+    def put(**given: str):
+        assert member.post(f"/projects/{project.name}/variables", given).status == 302
+
+    put(variable_name="NODE_ENV", value="test")
+    put(variable_name="NODE_ENV", value="a\r\nb <i>")
+    put(variable_name="TOKEN", value="hunter2hunter2", secret="on")
+
+    shown = variables(member, project)
+    assert shown.keys() == {"NODE_ENV", "TOKEN"}
+    assert "a b <i>" in shown["NODE_ENV"]
+    assert "not shown again" in shown["TOKEN"]
+    assert stored(project.name).variables[0].plain_value == "a\nb <i>"
+    variable_id = stored(project.name).variables[0].id
+    assert member.post(f"/projects/{project.name}/variables/{variable_id}/delete").status == 302
+    assert variables(member, project).keys() == {"TOKEN"}
+
+
+def test_a_variable_of_another_project_is_not_deleted_by_its_id(member, make_project, operator, stored):
+    mine, other = make_project(), make_project()
+    operator.set_variable(other, "KEEP", "me")
+    variable_id = stored(other.name).variables[0].id
+
+    member.post(f"/projects/{mine.name}/variables/{variable_id}/delete")
+
+    assert [one.name for one in stored(other.name).variables] == ["KEEP"]
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"variable_name": "1A", "value": "x"}, "variable_name"),
+        ({"variable_name": "", "value": "x"}, "variable_name"),
+        ({"variable_name": "A=B", "value": "x"}, "variable_name"),
+        ({"variable_name": "DEPLOY_ID", "value": "x"}, "variable_name"),
+        ({"variable_name": "A", "value": "a\0b"}, "value"),
+        ({"variable_name": "A", "value": "x" * 140_000}, "value"),
+        ({"variable_name": "A", "value": "abc", "secret": "on"}, "value"),
+    ],
+)
+def test_a_variable_that_cannot_be_is_refused_at_its_field(member, project, given, field):
+    answer = member.post(f"/projects/{project.name}/variables", given)
+
+    assert answer.status == 400
+    assert answer.page.error_at(field)
+    assert variables(member, project) == {}
+
+
+def test_a_refused_secret_is_not_sent_back(member, project):
+    given = {"variable_name": "1A", "value": "hunter2hunter2", "secret": "on"}
+
+    answer = member.post(f"/projects/{project.name}/variables", given)
+
+    assert answer.status == 400
+    assert "hunter2" not in answer.text
+
+
+def test_a_deploy_key_is_made_shown_by_its_public_half_and_replaced(member, project):
+    def shown() -> str:
+        assert member.post(f"/projects/{project.name}/deploy-key").status == 302
+        return member.get(f"/projects/{project.name}").page.find(id="deploy-key").words
+
+    first = shown()
+    assert re.fullmatch(rf"ssh-ed25519 [A-Za-z0-9+/=]{{68}} deployer:{re.escape(project.name)}", first)
+    assert shown() != first
+
+
+def test_a_token_is_set_replaced_and_removed_and_never_shown(member, project, stored):
+    path = f"/projects/{project.name}/token"
+    for token in ("ghp_first", "ghp_second"):
+        assert member.post(path, {"https_token": token}).status == 302
+        assert "ghp_" not in member.get(f"/projects/{project.name}").text
+    assert stored(project.name).https_token is not None
+    assert member.post(path, {"action": "remove"}).status == 302
+    assert stored(project.name).https_token is None
+
+
+@pytest.mark.parametrize("token", ["abc", "with space", "x" * 5000, "tab\tbed", "new\nline"])
+def test_a_token_that_cannot_be_one_is_refused_at_its_field(member, project, token):
+    answer = member.post(f"/projects/{project.name}/token", {"https_token": token})
+
+    assert (answer.status, answer.page.error_at("https_token")) == (400, "This is not a usable token.")
+
+
+def test_a_rotated_secret_is_shown_and_the_old_one_refused(member, daemon, project, stored):
+    old = Forge(daemon, project)
+    old.event("ping")
+
+    assert member.post(f"/projects/{project.name}/secret").status == 302
+
+    page = member.get(f"/projects/{project.name}").page
+    new = Forge(daemon, stored(project.name))
+    assert page.find(id="webhook-secret").words == new.secret.decode() != old.secret.decode()
+    assert page.find(id="connection").words == "waiting for the first ping"
+    assert (old.push().status, new.event("ping").status) == (401, 200)
+
+
+def test_a_project_is_deleted_only_after_its_name_was_typed(member, project, operator, daemon):
+    forge = Forge(daemon, project)
+    operator.wait_for_end(operator.deploy(project))
+    assert Path(project.path).is_dir()
+    path = f"/projects/{project.name}/delete"
+    assert member.get(path).status == 200
+
+    refused = member.post(path, {"name": "another"})
+    assert (refused.status, refused.page.error_at("name")) == (400, "Type the project's name to confirm.")
+    assert member.get(f"/projects/{project.name}").status == 200
+    answer = member.post(path, {"name": project.name})
+
+    assert (answer.status, answer.location) == (302, "/")
+    assert member.get(f"/projects/{project.name}").status == 404
+    assert forge.push().status == 404
+    assert not Path(project.path).exists()
+
+
+def test_a_project_is_not_deleted_while_it_runs(member, operator, running, stored):
+    project = stored(operator.deployment(running).project_id)
+
+    answer = member.post(f"/projects/{project.name}/delete", {"name": project.name})
+
+    assert answer.status == 409
+    assert f"A deployment of {project.name} is running." in answer.page.words
+    assert operator.status(running) == "running"
+
+
+def test_a_running_deployment_is_cancelled_by_its_button(member, operator, running):
+    answer = member.post(f"/deployments/{running}/cancel")
+
+    assert (answer.status, answer.location) == (302, f"/deployments/{running}")
+    deployment = operator.wait_for_end(running)
+    assert (deployment.status, deployment.cancel_requested_by) == ("cancelled", "ada")
+    # Once more changes nothing.
+    assert member.post(f"/deployments/{running}/cancel").status == 302
+    assert operator.deployment(running) == deployment
+
+
+def test_a_project_is_deployed_by_its_button(member, operator, project):
+    answer = member.post(f"/projects/{project.name}/deploy")
+
+    assert answer.status == 302
+    deployment_id = answer.location.removeprefix("/deployments/")
+    assert operator.wait_for_end(deployment_id).status == "success"
+    assert "success" in member.get(answer.location).page.words
