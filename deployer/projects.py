@@ -70,6 +70,8 @@ def validate(given: ProjectInput, config: Config) -> None:
         errors["branch"] = _sentence(problem)
     if given.path and not _is_absolute_path(given.path):
         errors["path"] = "Give an absolute path, beginning with a slash."
+    elif given.path and not given.path.strip("/"):
+        errors["path"] = "Give a directory of its own, not the root of the file system."
     if given.shell not in ("sh", "bash"):
         errors["shell"] = "Choose sh or bash."
     if len(given.steps) > MAX_STEPS:

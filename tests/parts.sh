@@ -4,7 +4,7 @@
 set -eu
 
 missing() {
-    for pair in git:git sshd:openssh-server ssh:openssh-client setsid:util-linux chromium:chromium busybox:busybox-static; do
+    for pair in git:git sshd:openssh-server ssh:openssh-client setsid:util-linux chromium:chromium busybox:busybox-static npm:npm; do
         PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || printf '%s ' "${pair##*:}"
     done
 }

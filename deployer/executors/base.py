@@ -141,8 +141,11 @@ class Executor(Protocol):
 
     def wake(self) -> None: ...
 
-    def stop(self, run_id: str, deploy_id: str, *, force: bool) -> None:
-        """Ask everything that the deployment started to end (TERM), or end it (``force``: KILL)."""
+    def stop(self, run_id: str, deploy_id: str, *, force: bool) -> bool:
+        """Ask everything that the deployment started to end (TERM), or end it (``force``: KILL).
+
+        False if nothing was there to be told: a launcher that has only just begun has not started its command yet.
+        """
 
     def survivors(self, run_id: str, deploy_id: str) -> Sequence[Process]:
         """What still runs of a deployment: processes that carry its ``DEPLOY_ID``, and those of the run's session."""

@@ -137,11 +137,13 @@ class LocalExecutor:
     def wake(self) -> None:
         os.eventfd_write(self._wake_fd, 1)
 
-    def stop(self, run_id: str, deploy_id: str, *, force: bool) -> None:
+    def stop(self, run_id: str, deploy_id: str, *, force: bool) -> bool:
         number = signal.SIGKILL if force else signal.SIGTERM
-        for pid in self._started_by(run_id, deploy_id):
+        targets = self._started_by(run_id, deploy_id)
+        for pid in targets:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
+        return bool(targets)
 
     def survivors(self, run_id: str, deploy_id: str) -> Sequence[Process]:
         return [Process(pid, processes.command_line(pid)) for pid in sorted(self._started_by(run_id, deploy_id))]

@@ -83,6 +83,7 @@ class Follower:
         self._cancelled_by = cancelled_by
         self._save = save
         self._stop: Stop | None = None
+        self._is_told = False
         self._kill_at = 0.0
         self._killed_at: float | None = None
         self._exit_seen_at: float | None = None
@@ -162,12 +163,14 @@ class Follower:
         elif now >= self._kill_at and self._killed_at is None:
             self._executor.stop(self._run_id, self._deploy_id, force=True)
             self._killed_at = now
+        elif not self._is_told:
+            self._is_told = self._executor.stop(self._run_id, self._deploy_id, force=False)
 
     def _begin_stop(self, stop: Stop) -> None:
         self._stop = stop
         self._sink.system(f"{stop.line} Ending everything that the command started.")
         self._flush()
-        self._executor.stop(self._run_id, self._deploy_id, force=False)
+        self._is_told = self._executor.stop(self._run_id, self._deploy_id, force=False)
         self._kill_at = time.monotonic() + self._grace_s
 
     def _everything_ended(self) -> bool:
@@ -188,7 +191,8 @@ class Follower:
         if self._stop is None:
             waits.append(self._deadline - now)
         elif self._killed_at is None:
-            waits += [self._kill_at - now, SURVIVOR_POLL_S if look.state is RunState.EXITED else POLL_S]
+            is_busy = look.state is RunState.EXITED or not self._is_told
+            waits += [self._kill_at - now, SURVIVOR_POLL_S if is_busy else POLL_S]
         else:
             waits.append(SURVIVOR_POLL_S)
         if self._exit_seen_at:
