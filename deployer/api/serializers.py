@@ -31,6 +31,11 @@ def deployment(row: Deployment) -> dict[str, Any]:
     }
 
 
+def live_deployment(row: Deployment) -> dict[str, Any]:
+    """A deployment as the live page hears of it: a request to cancel it is news too."""
+    return {**deployment(row), "cancel_requested_at": iso(row.cancel_requested_at)}
+
+
 def log_entry(row: Command, log: bytes) -> dict[str, Any]:
     """One executed command. ``success`` is null while it runs."""
     return {

@@ -91,7 +91,7 @@ def _frames(parts: Installation, deployment_id: str, after: int) -> Generator[st
             deployment = session.scalar(sa.select(Deployment).where(Deployment.id == deployment_id))
             if deployment is None:
                 return
-            status = serializers.deployment(deployment)
+            status = serializers.live_deployment(deployment)
             commands = [serializers.command_state(command) for command in deployment.commands]
             pieces, is_more = reading.pieces(session.connection(), deployment_id, after)
         if status != sent_status:

@@ -123,6 +123,7 @@ def test_a_change_of_status_is_told(member, operator, running):
     with Viewer(member, running) as viewer:
         assert viewer.until("status")["deployment"]["status"] == "running"
         operator.cancel(running)
+        assert viewer.until("status")["deployment"]["cancel_requested_at"]
         assert viewer.until("status")["deployment"]["status"] == "cancelled"
         assert viewer.until("done")["status"] == "cancelled"
 
