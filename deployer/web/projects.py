@@ -215,9 +215,12 @@ def make_deploy_key(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<name>/token")
 def set_token(name: str) -> ResponseReturnValue:
+    is_removal = request.form.get("action") == "remove"
+    token = "" if is_removal else request.form.get("https_token", "").strip()
     try:
+        if not token and not is_removal:
+            raise InvalidInput({"https_token": "Give a token."})
         with installation().database.write_session() as session:
-            token = "" if request.form.get("action") == "remove" else request.form.get("https_token", "")
             projects.set_https_token(_find(name, session), token, installation().vault)
     except InvalidInput as error:
         return _page(_find(name), errors=error.fields), 400
