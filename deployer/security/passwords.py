@@ -28,6 +28,11 @@ def problem(password: str) -> str | None:
         return f"Use at least {MIN_LENGTH} characters."
     if len(password) > MAX_LENGTH:
         return f"Use at most {MAX_LENGTH} characters."
+    try:
+        password.encode()
+    except UnicodeEncodeError:
+        # Python's way to carry bytes that are no UTF-8 (PEP 383).
+        return "Use characters of Unicode, encoded as UTF-8."
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -76,6 +77,12 @@ class Daemon:
     def installation(self) -> Installation:
         """The same data folder, opened by the test's own process."""
         return Installation.open(self.config)
+
+    def begin_with(self, database: Path) -> Daemon:
+        """A copy of a database as it is after the first start, which takes a while to make."""
+        self.config.data_dir.mkdir(mode=0o700)
+        shutil.copyfile(database, self.config.database_path)
+        return self
 
     def start(self, argv: list[str] | None = None) -> Daemon:
         """Returns when it answers."""

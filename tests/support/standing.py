@@ -50,12 +50,14 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
-    """Daemons of one test, not started yet: ``make_daemon("web", runner_max_queued=2)``."""
+def make_daemon(tmp_path: Path, empty_database: Path) -> Iterator[Callable[..., Daemon]]:
+    """Daemons of one test, not started yet, with a database that was migrated before: ``make_daemon("web", …)``."""
     made: list[Daemon] = []
 
     def make(command: str = "serve", *, folder: Path | None = None, **settings: object) -> Daemon:
-        made.append(Daemon(folder or tmp_path / f"daemon-{len(made)}", command, **settings))
+        made.append(
+            Daemon(folder or tmp_path / f"daemon-{len(made)}", command, **settings).begin_with(empty_database)
+        )
         return made[-1]
 
     yield make

@@ -1,20 +1,67 @@
-"""The shared daemon and the people in front of it take the places of the runner tests' standing parts."""
+"""The command line in a folder of its own, and daemons where a command needs one."""
 
 from __future__ import annotations
 
-from tests.support.standing import (  # noqa: F401 (fixtures)
-    _cookie,
-    config,
-    daemon,
-    forge,
-    gate,
-    installation,
-    make_daemon,
-    make_project,
-    member,
-    operator,
-    project,
-    repository,
-    running,
-    stranger,
-)
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deployer import config as configuration
+from deployer.installation import Installation
+from tests.support.daemon import APP, environment
+from tests.support.operator import Operator
+from tests.support.repository import Repository
+from tests.support.standing import make_daemon, repository  # noqa: F401 (fixtures)
+
+
+class Shell:
+    """Types commands: ``shell("project", "list")``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = environment(folder)
+        self.data_dir = folder / "data"
+
+    def __call__(
+        self, *words: str, given: str | bytes = "", code: int | None = 0, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, str(APP), *words],
+            cwd=self.folder,
+            env={**self.environment, **settings},
+            input=given.encode() if isinstance(given, str) else given,
+            capture_output=True,
+            timeout=60,
+        )
+        said = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert "Traceback" not in said.stderr, said.stderr
+        assert code is None or said.returncode == code, said.stdout + said.stderr
+        return said
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A person on a host where nothing was done yet."""
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def operator(shell: Shell, empty_database: Path) -> Iterator[Operator]:
+    """The same installation by its use cases, without a process a command. It is there before the first command."""
+    shell.data_dir.mkdir(mode=0o700)
+    shutil.copyfile(empty_database, shell.data_dir / "deployer.db")
+    installation = Installation.open(configuration.load(APP.parent / "config.example.toml", shell.environment))
+    yield Operator(installation)
+    installation.database.dispose()
+
+
+@pytest.fixture
+def make_project(operator: Operator, repository: Repository) -> Callable[..., object]:  # noqa: F811
+    def make(*steps: str, **given: object) -> object:
+        return operator.make_project(repository.url, steps or ("true",), **given)
+
+    return make

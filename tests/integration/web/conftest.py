@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,9 +32,9 @@ _addresses = (f"198.51.100.{number}" for number in itertools.count(1))
 
 
 @pytest.fixture(scope="session")
-def proxied_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def proxied_daemon(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Daemon]:
     """A web process behind one proxy, so that each test can come from addresses of its own."""
-    shared = Daemon(tmp_path_factory.mktemp("proxied"), "web", server_trusted_proxies=1)
+    shared = Daemon(tmp_path_factory.mktemp("proxied"), "web", server_trusted_proxies=1).begin_with(empty_database)
     try:
         shared.start()
         make_user(shared)

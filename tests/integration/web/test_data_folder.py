@@ -52,7 +52,6 @@ def test_a_start_with_a_key_that_others_can_read_is_refused(make_daemon, bits):
 
 def test_a_data_folder_that_was_open_is_closed_by_the_start(make_daemon):
     daemon = make_daemon("web")
-    daemon.config.data_dir.mkdir(parents=True)
     os.chmod(daemon.config.data_dir, 0o755)
 
     daemon.start()

@@ -15,9 +15,10 @@ FIELDS = {"username": "ada", "email": "ada@example.com", "password": PASSWORD, "
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory):
+def fresh(tmp_path_factory, empty_database):
     """A daemon without a user, and the token of its set-up link."""
     daemon = Daemon(tmp_path_factory.mktemp("fresh"), "web", server_public_url="https://deploy.example.com")
+    daemon.begin_with(empty_database)
     try:
         daemon.start()
         yield daemon

@@ -1,0 +1,119 @@
+"""``deploy`` and ``cancel``"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.daemon import Daemon
+from tests.support.operator import Operator
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory):
+    """A running daemon that all of these talk past: they share its database."""
+    daemon = Daemon(tmp_path_factory.mktemp("busy"))
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.close()
+
+
+@pytest.fixture
+def at_daemon(shell, busy):
+    shell.environment = busy.environment
+    return shell
+
+
+@pytest.fixture
+def there(busy, repository):
+    return Operator(busy.installation)
+
+
+@pytest.fixture
+def make(there, repository):
+    return lambda name, *steps: there.make_project(repository.url, steps, name=name)
+
+
+def test_following_shows_each_command_its_output_and_the_result_in_order(at_daemon, make, busy):
+    make("shown", "echo one; echo two >&2", "printf 'no newline'")
+
+    lines = at_daemon("deploy", "shown", "--follow").stdout.splitlines()
+
+    assert lines[0].startswith("DEP-")
+    assert f" {busy.config.public_url}/deployments/" in lines[0]
+    reference = lines[0].split()[0]
+    at = lines.index("▶ echo one; echo two >&2")
+    assert lines[at + 1 : at + 3] == ["one", "two"]
+    assert lines[at + 3].startswith("✓ (")
+    assert lines[at + 4] == "▶ printf 'no newline'"
+    assert lines[at + 5].startswith("no newline")
+    assert lines[-1] == f"{reference} success"
+
+
+def test_following_a_failure_ends_with_its_cause_and_code_one(at_daemon, make):
+    make("broken", "echo before; exit 3", "echo never")
+
+    done = at_daemon("deploy", "broken", "--follow", code=1)
+
+    lines = done.stdout.splitlines()
+    assert lines[-1].endswith(" failed: step 'echo before; exit 3' exited with 3")
+    assert "before" in lines
+    assert "never" not in lines
+    assert done.stderr == ""
+
+
+def test_a_long_log_is_followed_whole(at_daemon, make):
+    make("long", "seq 1 5000")
+
+    lines = at_daemon("deploy", "long", "--follow").stdout.splitlines()
+
+    at = lines.index("▶ seq 1 5000")
+    assert lines[at + 1 : at + 5001] == [str(number) for number in range(1, 5001)]
+
+
+def test_a_running_deployment_is_cancelled_by_its_reference_and_then_it_has_ended(at_daemon, there, make):
+    deployment_id = there.deploy(make("endless", "echo started; sleep 1000"))
+    there.wait_for_output(deployment_id, b"started")
+    ref = f"DEP-{there.deployment(deployment_id).number:04d}"
+
+    answer = json.loads(at_daemon("cancel", ref, "--json").stdout)
+    assert answer == {"id": deployment_id, "ref": ref, "cancelled": True, "status": "running"}
+    ended = there.wait_for_end(deployment_id)
+    assert ended.status == "cancelled"
+    assert ended.cancel_requested_by.endswith("(command line)")
+
+    again = json.loads(at_daemon("cancel", deployment_id, "--json", code=1).stdout)
+    assert again == {"id": deployment_id, "ref": ref, "cancelled": False, "status": "cancelled"}
+    assert at_daemon("cancel", ref, code=1).stdout == f"{ref} has already ended: cancelled.\n"
+
+
+def test_without_a_runner_a_deployment_waits_and_this_is_said(shell, operator, make_project):
+    make_project(name="app")
+
+    done = shell("deploy", "app")
+
+    assert done.stdout.startswith("DEP-0001 http://127.0.0.1:")
+    assert done.stderr == "The runner is not running; the deployment waits. Start it: python app.py serve\n"
+    assert shell("cancel", "dep-1").stdout == "DEP-0001 is cancelled.\n"
+    (deployment,) = operator.deployments()
+    assert (deployment.status, deployment.trigger) == ("cancelled", "manual")
+
+
+def test_a_project_without_steps_is_told(shell, operator, repository):
+    operator.make_project(repository.url, ())
+
+    assert shell("deploy", "app", code=1).stderr == "Error: steps: The project has no steps. Add one first.\n"
+
+
+def test_the_demo_shows_the_whole_job_and_succeeds(shell):
+    lines = shell("demo").stdout.splitlines()
+
+    assert any(line.startswith("Deployer is ready") for line in lines)
+    assert "200 Deployment triggered" in lines
+    assert "building css" in lines
+    assert any(line.startswith("Hello, Deployer — DEP-0001 by ") for line in lines)
+    assert "DEP-0001 success" in lines
+    assert not shell.data_dir.exists()

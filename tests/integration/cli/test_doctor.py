@@ -1,0 +1,104 @@
+"""``doctor`` names each thing that could keep Deployer from working, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def findings(done) -> dict[str, str]:
+    """The level of what is checked, by its name."""
+    lines = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
+    return {line[6:20].strip(): line[:4].strip() for line in lines}
+
+
+def test_a_healthy_installation_passes_and_what_could_be_better_is_said(shell, operator):
+    done = shell("doctor")
+
+    found = findings(done)
+    assert {found[name] for name in ("git", "setsid", "data folder", "key file", "database")} == {"ok"}
+    assert found.keys() >= {"disk", "clock", "user", "address", "runner"}
+    assert found["runner"] == "warn"
+    assert "server.public_url is not set" in done.stdout
+    assert "fail" not in found.values()
+
+
+def test_before_the_first_start_nothing_is_wrong_and_nothing_is_made(shell):
+    assert findings(shell("doctor"))["data folder"] == "warn"
+    assert not shell.data_dir.exists()
+
+
+def test_a_running_daemon_is_seen(make_daemon, shell):
+    daemon = make_daemon().start()
+
+    done = shell("doctor", **daemon.environment)
+
+    assert findings(done)["runner"] == "ok"
+    assert f"http://127.0.0.1:{daemon.port} answers." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("harm", "name", "words", "mend"),
+    [
+        (
+            lambda data: (data / "key").chmod(0o644),
+            "key file",
+            "can be read by other users (mode 0644)",
+            "Run: chmod 600 ",
+        ),
+        (lambda data: (data / "key").write_text("x\n"), "key file", "is damaged", "Restore it from a backup"),
+        (lambda data: (data / "key").unlink(), "key file", "is missing", "Restore it"),
+        (lambda data: data.chmod(0o755), "data folder", "is open to others (0755)", "chmod 700 "),
+        (
+            lambda data: (data / "deployer.db").write_bytes(b"x" * 8192),
+            "database",
+            "cannot be read",
+            "Restore a backup",
+        ),
+    ],
+    ids=["open key", "damaged key", "missing key", "open folder", "damaged database"],
+)
+def test_each_fault_is_a_failure_with_its_mend(shell, operator, harm, name, words, mend):
+    operator.database.dispose()
+    for path in shell.data_dir.glob("deployer.db-*"):
+        path.unlink()
+    harm(shell.data_dir)
+
+    done = shell("doctor", code=1)
+
+    assert findings(done)[name] == "fail"
+    assert words in done.stdout
+    assert f"→ {mend}" in done.stdout
+
+
+def test_missing_programs_are_named_with_their_packages(shell, tmp_path):
+    done = shell("doctor", code=1, PATH=str(tmp_path))
+
+    found = findings(done)
+    assert (found["git"], found["setsid"], found["ssh"]) == ("fail", "fail", "warn")
+    assert "→ apt-get install git" in done.stdout
+
+
+def test_an_address_without_tls_or_without_an_answer_is_a_warning(shell):
+    done = shell("doctor", DEPLOYER_SERVER_PUBLIC_URL="http://127.0.0.1:1")
+
+    assert findings(done)["address"] == "warn"
+    assert "http://127.0.0.1:1 is not https." in done.stdout
+    assert "http://127.0.0.1:1 does not answer: " in done.stdout
+
+
+def test_a_daemon_as_root_is_a_warning(shell):
+    expected = "warn" if os.getuid() == 0 else "ok"
+
+    assert findings(shell("doctor"))["user"] == expected
+
+
+def test_nothing_is_changed_by_asking(shell, operator):
+    def state() -> dict[Path, float]:
+        return {path: path.stat().st_mtime_ns for path in shell.data_dir.iterdir() if "-" not in path.name}
+
+    before = state()
+    shell("doctor")
+    assert state() == before

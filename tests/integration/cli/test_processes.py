@@ -1,0 +1,194 @@
+"""``serve``: what it starts, what it survives, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deployer.executors import processes
+from tests.support.browser import Browser
+from tests.support.daemon import APP
+from tests.support.operator import Operator
+from tests.support.standing import logged_in, make_user
+from tests.support.waiting import wait_until
+
+PASSED = "echo x >> ../begun; echo started; while [ ! -e ../go ]; do sleep 0.01; done; echo ended"
+
+
+def is_alive(pid: int) -> bool:
+    one = processes.stat(pid)
+    return one is not None and one.state not in "ZX"
+
+
+@pytest.fixture
+def daemon(make_daemon):
+    return make_daemon().start()
+
+
+@pytest.fixture
+def operator(daemon):
+    return Operator(daemon.installation)
+
+
+@pytest.fixture
+def waiting(operator, repository):
+    """A deployment in the middle of its first step; its id."""
+    project = operator.make_project(repository.url, [PASSED, "echo next >> ../begun; echo the next step"])
+    deployment_id = operator.deploy(project)
+    operator.wait_for_output(deployment_id, b"started")
+    return deployment_id
+
+
+def go_on(daemon) -> None:
+    (daemon.installation.data_dir.checkouts / "go").touch()
+
+
+def assert_ran_once(daemon, operator, deployment_id: str) -> None:
+    assert operator.wait_for_end(deployment_id).status == "success"
+    assert operator.step_output(deployment_id, 0) == b"started\nended\n"
+    assert operator.step_output(deployment_id, 1) == b"the next step\n"
+    assert (daemon.installation.data_dir.checkouts / "begun").read_text() == "x\nnext\n"
+
+
+def runner_of(daemon) -> int:
+    return wait_until(lambda: daemon.runner_pid, "the runner")
+
+
+def test_it_prints_exactly_one_line_and_ends_politely_within_seconds(daemon):
+    assert daemon.greeting.startswith("Deployer is ready. Set it up: ")
+    runner = runner_of(daemon)
+    since = time.monotonic()
+
+    assert daemon.end(signal.SIGTERM) == 0
+
+    assert time.monotonic() - since < 4
+    assert daemon.more_output == ""
+    assert not is_alive(runner)
+    assert "Traceback" not in daemon.log
+
+
+def test_an_interrupt_from_the_keyboard_ends_it_as_politely(daemon):
+    runner = runner_of(daemon)
+
+    assert daemon.end(signal.SIGINT) == 0
+
+    assert not is_alive(runner)
+    assert "Traceback" not in daemon.log
+
+
+def test_a_second_start_on_the_same_address_is_refused(daemon, tmp_path):
+    environment = {**daemon.environment, "DEPLOYER_STORAGE_DATA_DIR": str(tmp_path / "other")}
+
+    done = subprocess.run(
+        [sys.executable, str(APP), "serve"], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"Error: server.bind: {daemon.config.server.bind} cannot be used: Address already in use. "
+        "Stop what listens there, or choose another address.\n"
+    )
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_runner_that_was_killed_is_started_again_and_goes_on(daemon, operator, waiting):
+    killed = runner_of(daemon)
+    os.kill(killed, signal.SIGKILL)
+    go_on(daemon)
+
+    assert_ran_once(daemon, operator, waiting)
+    assert runner_of(daemon) != killed
+    assert "the runner ended; starting it again" in daemon.log
+    assert Browser(daemon).get("/login").status == 200
+
+
+def test_a_web_process_that_was_killed_takes_the_runner_with_it_but_not_the_command(daemon, operator, waiting):
+    runner = runner_of(daemon)
+    launcher = int(
+        (daemon.installation.data_dir.spool / operator.steps(waiting)[0].id / "pid").read_text().split()[0]
+    )
+
+    daemon.end(signal.SIGKILL)
+
+    wait_until(lambda: not is_alive(runner), "the runner's end")
+    assert is_alive(launcher)
+    go_on(daemon)
+    daemon.start()
+    assert_ran_once(daemon, operator, waiting)
+
+
+def test_a_runner_that_was_started_again_goes_with_the_web_process_too(daemon):
+    first = runner_of(daemon)
+    os.kill(first, signal.SIGKILL)
+    second = wait_until(lambda: (pid := daemon.runner_pid) != first and pid, "another runner")
+
+    daemon.end(signal.SIGKILL)
+
+    wait_until(lambda: not is_alive(second), "the runner's end")
+
+
+def test_after_everything_was_killed_a_restart_goes_on_where_it_was(daemon, operator, waiting):
+    os.kill(runner_of(daemon), signal.SIGKILL)
+    daemon.end(signal.SIGKILL)
+    assert operator.status(waiting) == "running"
+
+    daemon.start()
+    go_on(daemon)
+
+    assert_ran_once(daemon, operator, waiting)
+
+
+def test_a_polite_restart_leaves_the_command_running(daemon, operator, waiting):
+    daemon.end(signal.SIGTERM)
+    go_on(daemon)
+
+    daemon.start()
+
+    assert_ran_once(daemon, operator, waiting)
+
+
+def test_web_and_runner_can_be_started_each_alone(make_daemon, tmp_path, repository):
+    web = make_daemon("web", folder=tmp_path / "split").start()
+    assert web.runner_pid is None
+    operator = Operator(web.installation)
+    deployment_id = operator.deploy(operator.make_project(repository.url))
+    with (tmp_path / "runner.log").open("w") as log:
+        runner = subprocess.Popen(
+            [sys.executable, str(APP), "runner"], env=web.environment, cwd=tmp_path, stdout=log, stderr=log
+        )
+    try:
+        assert operator.wait_for_end(deployment_id).status == "success"
+        assert web.end() == 0
+        assert runner.poll() is None
+    finally:
+        runner.terminate()
+        assert runner.wait(10) == 0
+
+
+def test_app_app_works_under_plain_gunicorn(make_daemon):
+    daemon = make_daemon("web")
+    bin_ = Path(sys.executable).parent
+    argv = [
+        str(bin_ / "gunicorn"),
+        "--bind",
+        daemon.config.server.bind,
+        "--threads",
+        "4",
+        "--no-control-socket",
+        "app:app",
+    ]
+    if not Path(argv[0]).exists():
+        argv[:1] = [sys.executable, "-m", "gunicorn"]
+
+    daemon.start(argv)
+
+    make_user(daemon)
+    assert logged_in(daemon).get("/").status == 200
+    answer = Browser(daemon).request("POST", "/webhook/none", b"{}")
+    assert (answer.status, answer.text) == (404, "Project not found")
