@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import queue as queues
 import re
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import sqlalchemy as sa
 
 from deployer import clock, projects
-from deployer.deployments import queue, verdicts
+from deployer.deliveries import DeliveryWriter
+from deployer.deployments import verdicts
 from deployer.deployments.queue import Recorded, Request
 from deployer.deployments.verdicts import Decision
 from deployer.errors import PayloadInvalid, SecretUnreadable, SignatureInvalid, StorageUnavailable
@@ -39,7 +38,6 @@ MAX_BODY_BYTES = 25 * 1024 * 1024
 BODY_PATIENCE_S = 60.0
 """For the whole body; each read of it has `server.RECEIVE_PATIENCE_S`."""
 
-MAX_BATCH = 256
 RETRY_AFTER_S = 60
 
 _PROJECT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -58,12 +56,42 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a webhook request is answered with: plain text, and headers that say more."""
+
+    status: HTTPStatus
+    text: str
+    deployment_id: str | None = None
+
+    def send(self, start_response: StartResponse, *, is_head: bool = False) -> list[bytes]:
+        body = self.text.encode()
+        headers = [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
+        if self.deployment_id:
+            headers.append(("X-Deployment-Id", self.deployment_id))
+        if self.status is HTTPStatus.TOO_MANY_REQUESTS:
+            headers.append(("Retry-After", str(RETRY_AFTER_S)))
+        if self.status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers.append(("Allow", "POST"))
+        start_response(f"{self.status.value} {self.status.phrase}", headers)
+        return [] if is_head else [body]
+
+
+_NOT_FOUND = Answer(HTTPStatus.NOT_FOUND, "Project not found")
+_TOO_LARGE = Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than 25 MiB")
+_TOO_SLOW = Answer(HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly")
+_NOT_RECORDED = Answer(HTTPStatus.SERVICE_UNAVAILABLE, "The push could not be recorded; try again later")
+
+
 class _Refusal(Exception):
     """An answer that is decided before anything can be recorded."""
 
-    def __init__(self, status: HTTPStatus, text: str) -> None:
-        self.status = status
-        self.text = text
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
 
 
 class Receiver:
@@ -76,38 +104,43 @@ class Receiver:
         self._secrets: dict[str, tuple[bytes, bytes]] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        headers: list[tuple[str, str]] = []
-        try:
-            status, text, deployment_id = self._receive(environ)
-            if deployment_id:
-                headers.append(("X-Deployment-Id", deployment_id))
-            if status is HTTPStatus.TOO_MANY_REQUESTS:
-                headers.append(("Retry-After", str(RETRY_AFTER_S)))
-        except _Refusal as refusal:
-            status, text = refusal.status, refusal.text
-            if status is HTTPStatus.METHOD_NOT_ALLOWED:
-                headers.append(("Allow", "POST"))
-        except (StorageUnavailable, SecretUnreadable, sa.exc.DBAPIError) as error:
-            log.error("a delivery could not be recorded: %s", error)
-            status, text = HTTPStatus.SERVICE_UNAVAILABLE, "The push could not be recorded; try again later"
-        body = text.encode()
-        headers += [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-        headers.append(("X-Content-Type-Options", "nosniff"))
-        start_response(f"{status.value} {status.phrase}", headers)
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+        (answer,) = self.receive([environ])
+        return answer.send(start_response, is_head=environ["REQUEST_METHOD"] == "HEAD")
 
-    def _receive(self, environ: Environ) -> tuple[HTTPStatus, str, str | None]:
+    def receive(self, environs: Sequence[Environ]) -> list[Answer]:
+        """Answers to requests that are there together, in their order; what they ask for is then on disk."""
+        answers: list[Answer | None] = [None] * len(environs)
+        deciding = {index: self._decide(environ) for index, environ in enumerate(environs)}
+        recorded: dict[int, Recorded | StorageUnavailable | None] = dict.fromkeys(deciding)
+        while recorded:
+            requests: dict[int, Request] = {}
+            for index, known in recorded.items():
+                try:
+                    step = deciding[index]
+                    requests[index] = step.throw(known) if isinstance(known, Exception) else step.send(known)
+                except StopIteration as done:
+                    answers[index] = done.value
+                except _Refusal as refusal:
+                    answers[index] = refusal.answer
+                except (StorageUnavailable, SecretUnreadable, sa.exc.DBAPIError) as error:
+                    log.error("a delivery could not be recorded: %s", error)
+                    answers[index] = _NOT_RECORDED
+            recorded = dict(zip(requests, self._writer.record(list(requests.values())), strict=True))
+        return [answer or _NOT_RECORDED for answer in answers]
+
+    def _decide(self, environ: Environ) -> Generator[Request, Recorded | None, Answer]:
+        """One request from its head to its answer. Yields what is to be recorded, and is sent what became of it."""
         if environ["REQUEST_METHOD"] != "POST":
-            raise _Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Send a POST request")
+            return Answer(HTTPStatus.METHOD_NOT_ALLOWED, "Send a POST request")
         project_id = environ["PATH_INFO"][len(PREFIX) :]
         secret = self._secret(project_id)
         if secret is None:
             self._writer.count_unknown()
-            raise _Refusal(HTTPStatus.NOT_FOUND, "Project not found")
+            return _NOT_FOUND
         raw = _read_body(environ)
         signature = environ.get("HTTP_X_HUB_SIGNATURE_256")
         if not raw and signature is None:
-            raise _Refusal(HTTPStatus.BAD_REQUEST, "No body")
+            return Answer(HTTPStatus.BAD_REQUEST, "No body")
         for _ in range(3):
             request = self._examine(environ, project_id, secret, raw, signature)
             if request.decision is _UNVERIFIED:
@@ -117,16 +150,16 @@ class Receiver:
                     secret = fresh
                     continue
                 self._writer.record_later(request)
-                return HTTPStatus.UNAUTHORIZED, "Unauthorized", None
-            recorded = self._writer.record(request)
-            if recorded.decision is not None:
-                return _answer(recorded)
+                return Answer(HTTPStatus.UNAUTHORIZED, "Unauthorized")
+            recorded = yield request
+            if recorded and recorded.decision is not None:
+                return _answer(recorded.decision, recorded.deployment_id)
             # The project was deleted, or its secret rotated, between the check and the transaction.
             fresh = self._secret(project_id, known=secret)
             if fresh is None:
                 break
             secret = fresh
-        raise _Refusal(HTTPStatus.NOT_FOUND, "Project not found")
+        return _NOT_FOUND
 
     def _secret(self, project_id: str, known: tuple[bytes, bytes] | None = None) -> tuple[bytes, bytes] | None:
         """The stored and the opened webhook secret of a project. With ``known`` the cache is passed by.
@@ -180,14 +213,12 @@ class Receiver:
         )
 
 
-def _answer(recorded: Recorded) -> tuple[HTTPStatus, str, str | None]:
-    decision = recorded.decision
-    assert decision is not None
+def _answer(decision: Decision, deployment_id: str | None) -> Answer:
     if decision is _NO_BODY:
-        return HTTPStatus.BAD_REQUEST, "No body", None
+        return Answer(HTTPStatus.BAD_REQUEST, "No body")
     if decision.reason == verdicts.QUEUE_FULL:
-        return HTTPStatus.TOO_MANY_REQUESTS, decision.reason, None
-    return HTTPStatus.OK, decision.reason, recorded.deployment_id
+        return Answer(HTTPStatus.TOO_MANY_REQUESTS, decision.reason)
+    return Answer(HTTPStatus.OK, decision.reason, deployment_id)
 
 
 def _read_body(environ: Environ) -> bytes:
@@ -196,7 +227,7 @@ def _read_body(environ: Environ) -> bytes:
     # Without a length the body is chunked, and its server says where it ends (gunicorn's input_terminated).
     rest = int(length) if length.isdigit() else MAX_BODY_BYTES + 1
     if length and rest > MAX_BODY_BYTES:
-        raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than 25 MiB")
+        raise _Refusal(_TOO_LARGE)
     if not length and not environ.get("wsgi.input_terminated"):
         return b""
     stream = environ["wsgi.input"]
@@ -208,111 +239,10 @@ def _read_body(environ: Environ) -> bytes:
             parts.append(part)
             size += len(part)
             if size > MAX_BODY_BYTES:
-                raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than 25 MiB")
+                raise _Refusal(_TOO_LARGE)
             if time.monotonic() > deadline:
-                raise _Refusal(HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly")
+                raise _Refusal(_TOO_SLOW)
     except (TimeoutError, BlockingIOError) as error:
         # The listening socket's SO_RCVTIMEO, which every connection inherits.
-        raise _Refusal(HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly") from error
+        raise _Refusal(_TOO_SLOW) from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-class _Slot:
-    """One request's place in the writer's queue."""
-
-    __slots__ = ("_done", "error", "recorded", "request")
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.recorded: Recorded | None = None
-        self.error: Exception | None = None
-        self._done = threading.Lock()
-        self._done.acquire()
-
-    def wait(self) -> Recorded:
-        self._done.acquire()
-        if self.error is not None:
-            raise self.error
-        assert self.recorded is not None
-        return self.recorded
-
-    def answer(self, recorded: Recorded | None, error: Exception | None = None) -> None:
-        self.recorded, self.error = recorded, error
-        self._done.release()
-
-
-class DeliveryWriter:
-    """The one thread of this process that records deliveries, as many in a transaction as have gathered."""
-
-    MAX_LATER = 1000
-    """Bad signatures that may wait to be recorded; more are dropped, so that a stranger cannot fill the memory."""
-
-    def __init__(self, installation: Installation) -> None:
-        self._database = installation.database
-        self._max_queued = installation.config.runner.max_queued
-        self._slots: queues.SimpleQueue[_Slot | None] = queues.SimpleQueue()
-        self._starting = threading.Lock()
-        self._pid = 0
-        self._unknown = 0
-
-    def record(self, request: Request) -> Recorded:
-        """Record a request; returns once it is on disk. Raises StorageUnavailable."""
-        slot = _Slot(request)
-        self._put(slot)
-        return slot.wait()
-
-    def record_later(self, request: Request) -> None:
-        """The same without waiting, for what nobody needs to be told about."""
-        if self._slots.qsize() < self.MAX_LATER:
-            self._put(_Slot(request))
-
-    def count_unknown(self) -> None:
-        """One more request to a project that does not exist."""
-        self._unknown += 1
-        if self._slots.empty():
-            self._put(None)
-
-    def _put(self, slot: _Slot | None) -> None:
-        # A thread does not survive the fork of a worker, so it is started by the first request.
-        if self._pid != os.getpid():
-            with self._starting:
-                if self._pid != os.getpid():
-                    self._pid = os.getpid()
-                    threading.Thread(target=self._work, name="deliveries", daemon=True).start()
-        self._slots.put(slot)
-
-    def _work(self) -> None:
-        while True:
-            gathered = [self._slots.get()]
-            while len(gathered) < MAX_BATCH:
-                try:
-                    gathered.append(self._slots.get_nowait())
-                except queues.Empty:
-                    break
-            self._record([slot for slot in gathered if slot is not None])
-
-    def _record(self, slots: list[_Slot]) -> None:
-        unknown, self._unknown = self._unknown, 0
-        try:
-            with self._database.write() as connection:
-                if unknown:
-                    queue.count(connection, queue.UNKNOWN_PROJECT, unknown)
-                answers = queue.record(connection, [slot.request for slot in slots], self._max_queued)
-        except Exception as error:
-            if isinstance(error, StorageUnavailable) or len(slots) <= 1:
-                self._refuse(slots, error)
-            else:
-                # One by one, so that a bad one does not take the others with it.
-                for slot in slots:
-                    self._record([slot])
-            return
-        for slot, answer in zip(slots, answers, strict=True):
-            slot.answer(answer)
-
-    @staticmethod
-    def _refuse(slots: list[_Slot], error: Exception) -> None:
-        if not isinstance(error, StorageUnavailable):
-            log.error("a delivery could not be recorded", exc_info=error)
-            error = StorageUnavailable("The push could not be recorded.")
-        for slot in slots:
-            slot.answer(None, error)
