@@ -1,0 +1,212 @@
+"""Every page, as axe-core sees it: light and dark, wide and narrow. And none scrolls sideways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.browser.faults import Faults
+from tests.browser.parts import BrowserContext, Page, axe_script, expect
+from tests.browser.places import fill_step, press, state
+from tests.support.daemon import Daemon
+from tests.support.forge import Forge
+from tests.support.operator import Operator
+from tests.support.repository import Repository
+
+pytestmark = pytest.mark.browser
+
+LONG = "a-rather-long-name-without-any-place-to-break-it-" + "x" * 12
+COLOURS = (
+    "for n in 30 31 32 33 34 35 36 37 90 91 92 93 94 95 96 97 40 41 42 43 44 45 46 47 100 103 107 1 2 3 4 7 9; do"
+)
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    return axe_script()
+
+
+@pytest.fixture(scope="module")
+def scene(
+    daemon: Daemon, repository: Repository, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """Deployments in every state, of projects with and without much to show; their ids."""
+    operator = Operator(daemon.installation)
+    is_open = tmp_path_factory.mktemp("scene") / "open"
+    ids: dict[str, str] = {}
+    loud = operator.make_project(
+        repository.url,
+        [f'{COLOURS} printf "\\033[${{n}}mcolour $n\\033[0m "; done; echo {"long " * 60}', f"echo {'y' * 200}"],
+        name=LONG,
+    )
+    operator.set_variable(loud, "NODE_ENV", "production")
+    operator.set_variable(loud, "A_SECRET", "squeamish", secret=True)
+    operator.set_variable(loud, "A_VERY_LONG_NAME_OF_A_VARIABLE_FOR_A_NARROW_PAGE", "z" * 120)
+    operator.set_https_token(loud, "ghp_0123456789abcdef")
+    operator.make_deploy_key(loud)
+    ids["success"] = operator.deploy(loud)
+    operator.wait_for_end(ids["success"])
+    forge = Forge(daemon, loud)
+    forge.event("ping", zen="Design for failure.")
+    forge.push(ref="refs/heads/another-branch-with-quite-a-long-name-" + "b" * 40)
+    forge.event("issues")
+    forge.send(b"{}", X_Hub_Signature_256="sha256=" + "0" * 64)
+    failing = operator.make_project(repository.url, ["echo about to fail; exit 7", "echo never"], name="failing")
+    ids["failed"] = operator.deploy(failing)
+    operator.wait_for_end(ids["failed"])
+    operator.make_project(repository.url, [], name="bare")
+    gated = operator.make_project(
+        repository.url, [f"echo started; while [ ! -e {is_open} ]; do sleep 0.05; done", "echo next"], name="busy"
+    )
+    ids["running"] = operator.deploy(gated)
+    operator.wait_for_output(ids["running"], b"started")
+    sha = repository.tip()
+    Forge(daemon, failing).push(
+        after=sha,
+        head_commit={"id": sha, "message": "A subject " * 12 + "\n\nand a body", "author": {"name": "Grace"}},
+    )
+    ids["queued"] = operator.deployments()[-1].id
+    ids["cancelled"] = operator.deploy(loud)
+    operator.cancel(ids["cancelled"])
+    yield ids
+    is_open.touch()
+
+
+def nothing(_: Page) -> None:
+    """The page as it is opened."""
+
+
+def reveal(page: Page) -> None:
+    page.get_by_text("Show", exact=True).click()
+
+
+def check_access(page: Page) -> None:
+    press(page, "Check access")
+    expect(page.locator(".access-said .box")).to_be_visible()
+
+
+def refuse_variable(page: Page) -> None:
+    page.locator("#variable_name").fill("not a name")
+    press(page, "Set the variable")
+    expect(page.locator("#variable_name-error")).to_be_visible()
+
+
+def refuse_project(page: Page) -> None:
+    page.locator("#name").fill("not a name")
+    page.locator("#branch").fill("a..b")
+    fill_step(page, 2, "npm test", timeout="soon")
+    press(page, "Create the project")
+    expect(page.get_by_role("alert").first).to_be_visible()
+
+
+def refuse_settings(page: Page) -> None:
+    page.locator("#path").fill("bin")
+    press(page, "Save")
+    expect(page.locator("#path-error")).to_be_visible()
+
+
+def refuse_deletion(page: Page) -> None:
+    press(page, "Delete the project")
+    expect(page.locator("#name-error")).to_be_visible()
+
+
+def is_live(page: Page) -> None:
+    expect(state(page)).to_have_text("running")
+    expect(page.locator("#live")).to_have_text("Live")
+
+
+PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
+    "home": ("/", nothing),
+    "a full project": (f"/projects/{LONG}", reveal),
+    "a project after an access check": ("/projects/failing", check_access),
+    "a project with a refused variable": ("/projects/busy", refuse_variable),
+    "a project without steps": ("/projects/bare", nothing),
+    "a new project": ("/projects/new", nothing),
+    "a refused project": ("/projects/new", refuse_project),
+    "a project's form": (f"/projects/{LONG}/edit", nothing),
+    "a project's deletion": (f"/projects/{LONG}/delete", nothing),
+    "a refused deletion": ("/projects/failing/delete", refuse_deletion),
+    "a successful deployment": ("/deployments/{success}", nothing),
+    "a failed deployment": ("/deployments/{failed}", nothing),
+    "a running deployment": ("/deployments/{running}", is_live),
+    "a queued deployment": ("/deployments/{queued}", nothing),
+    "a cancelled deployment": ("/deployments/{cancelled}", nothing),
+    "settings": ("/settings", nothing),
+    "refused settings": ("/settings", refuse_settings),
+    "no such page": ("/nowhere", nothing),
+}
+
+
+def violations(page: Page) -> list[str]:
+    found: list[dict[str, Any]] = page.evaluate("axe.run().then((result) => result.violations)")
+    return [f"{one['id']}: {node['html']} {node['failureSummary']}" for one in found for node in one["nodes"]]
+
+
+def is_sound(page: Page, axe: str) -> None:
+    """Raises AssertionError where the page would lock somebody out."""
+    page.evaluate(axe)
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            assert not violations(page), f"{scheme}, {width} wide"
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+@pytest.mark.parametrize("what", PAGES)
+def test_a_page_locks_nobody_out(
+    what: str,
+    open_context: Callable[..., BrowserContext],
+    daemon: Daemon,
+    cookie: str,
+    scene: dict[str, str],
+    axe: str,
+    faults: Faults,
+) -> None:
+    faults.expect("status of 40[04]")
+    page = open_context(daemon, cookie, bypass_csp=True).new_page()
+    path, act = PAGES[what]
+    page.goto(path.format(**scene))
+    act(page)
+    is_sound(page, axe)
+
+
+def test_the_door_locks_nobody_out(
+    open_context: Callable[..., BrowserContext], daemon: Daemon, axe: str, faults: Faults
+) -> None:
+    faults.expect("status of 40[013]")
+    page = open_context(daemon, bypass_csp=True).new_page()
+    page.goto("/login")
+    is_sound(page, axe)
+    page.get_by_label("User name").fill("ada")
+    page.get_by_label("Password").fill("a wrong one")
+    press(page, "Log in")
+    expect(page.get_by_role("alert")).to_be_visible()
+    is_sound(page, axe)
+    page.goto("/setup?token=spent")
+    expect(page.get_by_role("heading", name="Not allowed")).to_be_visible()
+    is_sound(page, axe)
+
+
+def test_the_set_up_and_the_empty_home_lock_nobody_out(
+    make_daemon: Callable[..., Daemon], open_context: Callable[..., BrowserContext], axe: str, faults: Faults
+) -> None:
+    faults.expect("status of 400")
+    daemon = make_daemon("web").start()
+    page = open_context(daemon, bypass_csp=True).new_page()
+    page.goto(daemon.greeting.split()[-1])
+    is_sound(page, axe)
+    press(page, "Create the account")
+    expect(page.locator("#username-error")).to_be_visible()
+    is_sound(page, axe)
+    page.get_by_label("User name").fill("ada")
+    page.get_by_label("E-mail address").fill("ada@example.com")
+    page.get_by_label("Password", exact=True).fill("correct horse battery")
+    page.get_by_label("The same password again").fill("correct horse battery")
+    press(page, "Create the account")
+    # Nobody runs what is queued here, and the page says so.
+    expect(page.get_by_role("note")).to_contain_text("The runner is not running")
+    is_sound(page, axe)
