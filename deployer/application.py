@@ -49,7 +49,7 @@ def create_app(installation: Installation) -> Flask:
     gate.init_app(app)
     for part in (auth, dashboard, projects, deployments, settings, session_api, streams):
         app.register_blueprint(part.blueprint)
-    receive = hooks.Receiver(installation)
+    receive = app.extensions["deployer.hooks"] = hooks.Receiver(installation)
     pages = app.wsgi_app
 
     def dispatch(environ: dict[str, Any], start_response: Any) -> Any:

@@ -10,7 +10,6 @@ import contextlib
 import gc
 import logging
 import os
-import select
 import signal
 import socket
 import struct
@@ -37,8 +36,6 @@ _APP = Path(__file__).resolve().parent.parent / "app.py"
 
 RECEIVE_PATIENCE_S = 20
 """How long a connection may be silent in the middle of a request."""
-
-LINGER_MS = 20
 
 STOP_PATIENCE_S = 5.0
 RESTART_WAIT_S = (0.1, 0.5, 2.0, 5.0)
@@ -94,6 +91,9 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop
     from gunicorn.app.base import BaseApplication
     from gunicorn.workers.gthread import ThreadWorker
 
+    from deployer.hook_lane import HookLane
+    from deployer.hooks import PREFIX
+
     server = installation.config.server
     bell = installation.database.bell
 
@@ -118,6 +118,11 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop
             return app
 
     class Worker(ThreadWorker):  # type: ignore[misc]
+        def init_process(self) -> None:
+            # Threads do not survive a fork, so the lane begins here.
+            self.lane = HookLane(self, app.extensions["deployer.hooks"])
+            super().init_process()
+
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             """Streams would hold a stopping worker for as long as their deployments run: they are told."""
             super().handle_exit(sig, frame)
@@ -127,17 +132,25 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop
         # Ctrl-C: as politely as SIGTERM.
         handle_quit = handle_exit
 
-        def handle(self, conn: Any) -> Any:
-            """Requests that follow closely on one connection stay on its thread, as long as no other waits for one:
-            each way back through the poller costs three changes of thread."""
-            result = super().handle(conn)
-            while result is True and self.alive and self.tpool._work_queue.empty():
-                poller = select.poll()
-                poller.register(conn.sock, select.POLLIN)
-                if not poller.poll(LINGER_MS):
-                    break
-                result = super().handle(conn)
-            return result
+        def handle_request(self, req: Any, conn: Any) -> Any:
+            conn.is_of_hooks = req.path.startswith(PREFIX)
+            return super().handle_request(req, conn)
+
+        def finish_request(self, conn: Any, fs: Any) -> None:
+            """A connection that is kept after a webhook goes to the lane of webhooks."""
+            is_kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
+            if is_kept and self.alive and conn.is_of_hooks and not conn.parser.unreader.buf.getvalue():
+                self.lane.add(conn)
+            else:
+                super().finish_request(conn, fs)
+
+        def lane_is_done(self, conn: Any, *, goes_on: bool) -> None:
+            """The lane gives a connection back: to be handled by a thread, or to be closed."""
+            self.method_queue.defer(self.enqueue_req if goes_on else self._close, conn)
+
+        def _close(self, conn: Any) -> None:
+            self.nr_conns -= 1
+            conn.close()
 
     web = Web()
     logger = web.cfg.logger_class(web.cfg)

@@ -96,7 +96,7 @@ def create() -> ResponseReturnValue:
     if action != "save":
         return _form(request.form, forms.rearrange(rows, action), None)
     try:
-        wanted = forms.project_input(request.form)
+        wanted = forms.project_input(request.form, installation().config)
         with installation().database.write_session() as session:
             parts = installation()
             project = projects.create(
@@ -117,7 +117,7 @@ def edit(name: str) -> ResponseReturnValue:
     if action != "save":
         return _form(request.form, forms.rearrange(rows, action), project)
     try:
-        wanted = forms.project_input(request.form)
+        wanted = forms.project_input(request.form, installation().config)
         with installation().database.write_session() as session:
             parts = installation()
             changed = _find(name, session)

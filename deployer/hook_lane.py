@@ -1,0 +1,139 @@
+"""The lane of webhooks: one thread that answers kept connections whose requests are already there.
+
+A thread for each request costs several changes of thread, each of which takes longer than recording a delivery. A
+proxy in front of the daemon keeps its connections, so after a connection's first webhook its next ones are taken
+here: all that have wholly arrived are verified, recorded with one COMMIT, and answered. Whatever is not a whole
+webhook request goes back to gunicorn's threads, so nobody here waits for a slow sender.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import select
+import socket
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from gunicorn.http import wsgi
+
+from deployer.hooks import PREFIX, Receiver
+
+log = logging.getLogger("deployer.hooks")
+
+PEEK_BYTES = 64 * 1024
+POLL_MS = 1000
+
+_START = b"POST " + PREFIX.encode()
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,8})[ \t]*\r\n", re.IGNORECASE)
+_NOT_HERE = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade):", re.IGNORECASE)
+
+
+class HookLane:
+    """Connections come by `add`, and leave by ``worker.lane_is_done(conn, goes_on=…)``, both on any thread."""
+
+    def __init__(self, worker: Any, receiver: Receiver) -> None:
+        self._worker = worker
+        self._receiver = receiver
+        self._poller = select.epoll()
+        self._connections: dict[int, Any] = {}
+        self._coming: deque[Any] = deque()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poller.register(self._wake_fd, select.EPOLLIN)
+        threading.Thread(target=self._work, name="hook lane", daemon=True).start()
+
+    def add(self, conn: Any) -> None:
+        self._coming.append(conn)
+        os.eventfd_write(self._wake_fd, 1)
+
+    def _work(self) -> None:
+        while self._worker.alive:
+            try:
+                self._turn()
+            except Exception:
+                log.exception("the lane of webhooks stumbled")
+        for conn in [*self._connections.values(), *self._coming]:
+            self._leave(conn, goes_on=False)
+
+    def _turn(self) -> None:
+        ready = []
+        for fd, _ in self._poller.poll(POLL_MS / 1000):
+            if fd == self._wake_fd:
+                os.eventfd_read(fd)
+                self._take_in()
+            else:
+                ready.append(self._connections[fd])
+        self._answer(ready)
+        self._close_idle()
+
+    def _take_in(self) -> None:
+        while self._coming:
+            conn = self._coming.popleft()
+            conn.sock.setblocking(False)
+            conn.set_timeout()
+            self._connections[conn.sock.fileno()] = conn
+            self._poller.register(conn.sock.fileno(), select.EPOLLIN)
+
+    def _answer(self, ready: list[Any]) -> None:
+        """Answer what has wholly arrived; the rest goes back."""
+        whole = []
+        for conn in ready:
+            if not _is_whole_webhook(conn):
+                self._leave(conn, goes_on=True)
+                continue
+            try:
+                request = next(conn.parser)
+                response, environ = wsgi.create(request, conn.sock, conn.client, conn.server, self._worker.cfg)
+            except Exception as error:
+                # A malformed head: gunicorn's own answer to it, and the end of the connection.
+                conn.sock.setblocking(True)
+                self._worker.handle_error(None, conn.sock, conn.client, error)
+                self._leave(conn, goes_on=False)
+                continue
+            whole.append((conn, response, environ))
+        if not whole:
+            return
+        answers = self._receiver.receive([environ for _, _, environ in whole])
+        for (conn, response, _), answer in zip(whole, answers, strict=True):
+            try:
+                for part in answer.send(response.start_response):
+                    response.write(part)
+                response.close()
+                is_kept = not response.should_close() and conn.parser.finish_body(deadline=time.monotonic() + 1)
+            except (OSError, ValueError):
+                is_kept = False  # it left, or does not read what it is answered
+            if not is_kept:
+                self._leave(conn, goes_on=False)
+            elif conn.parser.unreader.buf.getvalue():
+                self._leave(conn, goes_on=True)  # its next request is in the parser, where polling cannot see it
+            else:
+                conn.set_timeout()
+
+    def _close_idle(self) -> None:
+        now = time.monotonic()
+        for conn in [conn for conn in self._connections.values() if conn.timeout < now]:
+            self._leave(conn, goes_on=False)
+
+    def _leave(self, conn: Any, *, goes_on: bool) -> None:
+        fd = conn.sock.fileno()
+        if self._connections.pop(fd, None):
+            with contextlib.suppress(OSError):
+                self._poller.unregister(fd)
+        self._worker.lane_is_done(conn, goes_on=goes_on)
+
+
+def _is_whole_webhook(conn: Any) -> bool:
+    """Whether a POST to a webhook has arrived, body and all, and can be read without waiting."""
+    try:
+        seen = conn.sock.recv(PEEK_BYTES, socket.MSG_PEEK)
+    except OSError:
+        return False
+    head, end, body = seen.partition(b"\r\n\r\n")
+    if not end or not head.startswith(_START):
+        return False
+    length = _LENGTH.search(head + b"\r\n")
+    return length is not None and len(body) >= int(length[1]) and not _NOT_HERE.search(head)
