@@ -47,6 +47,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield shared
     finally:
         shared.close()
+    # An answer of 500 that no test looked at would be found here.
+    assert "Traceback" not in shared.log, shared.log
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ def proxied_daemon(tmp_path_factory: pytest.TempPathFactory, empty_database: Pat
         yield shared
     finally:
         shared.close()
+    assert "Traceback" not in shared.log, shared.log
 
 
 @pytest.fixture
