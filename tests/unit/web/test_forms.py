@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from werkzeug.datastructures import MultiDict
 
-from deployer.errors import InvalidInput
 from deployer.web import forms
+from deployer.web.forms import StepRow
 
 
 @pytest.mark.parametrize(
@@ -28,25 +28,22 @@ def test_a_duration_that_is_shown_reads_back_as_it_was(seconds):
     assert forms.duration(forms.duration_text(seconds)) == seconds
 
 
-def test_empty_rows_are_left_out_and_do_not_count():
-    form = MultiDict([("step_command", "one"), ("step_command", " "), ("step_command", ""), ("name", "app")])
-    for _ in range(3):
-        form.add("step_name", "")
-        form.add("step_timeout", "")
-
-    assert [step.command for step in forms.project_input(form).steps] == ["one"]
+def form_of(*rows: tuple[str, str, str]) -> MultiDict[str, str]:
+    pairs = [pair for row in rows for pair in zip(("step_command", "step_name", "step_timeout"), row, strict=True)]
+    return MultiDict(pairs)
 
 
-def test_a_row_without_a_command_is_named_by_its_number_among_the_filled():
-    form = MultiDict([("step_command", ""), ("step_command", ""), ("step_name", ""), ("step_name", "only a name")])
-    form.setlist("step_timeout", ["", ""])
+def test_rows_are_read_in_their_order_with_what_belongs_together():
+    rows = forms.step_rows(form_of(("one", "first", "1 min"), ("two", "", "")))
 
-    with pytest.raises(InvalidInput, match="Step 1: give a command"):
-        forms.project_input(form)
+    assert rows == [StepRow("one", "first", "1 min"), StepRow("two")]
 
 
-def test_an_empty_form_is_an_empty_project():
-    wanted = forms.project_input(MultiDict())
+def test_rows_in_which_nothing_was_entered_are_left_out():
+    rows = forms.step_rows(form_of(("", "", ""), ("one", "", ""), (" ", "\t", ""), ("", "only a name", "")))
 
-    assert (wanted.name, wanted.repository_url, wanted.branch, list(wanted.steps)) == ("", "", "", [])
-    assert (wanted.auto_deploy, wanted.cancel_running) == (False, False)
+    assert forms.filled(rows) == [StepRow("one"), StepRow("", "only a name")]
+
+
+def test_a_form_without_rows_has_none():
+    assert forms.step_rows(MultiDict()) == []
