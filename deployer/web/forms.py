@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from werkzeug.datastructures import MultiDict
 
-from deployer import projects
-from deployer.config import Config
 from deployer.errors import InvalidInput
 from deployer.projects import ProjectInput, StepInput
 
@@ -73,20 +71,25 @@ def rearrange(rows: Sequence[StepRow], action: str) -> list[StepRow]:
     return rows
 
 
-def project_input(form: MultiDict[str, str], config: Config) -> ProjectInput:
-    """Raises InvalidInput with every field that cannot be used, also where a timeout cannot be read.
+def project_input(form: MultiDict[str, str]) -> ProjectInput:
+    """Raises InvalidInput where a step cannot be read. Empty rows are left out."""
+    return replace(project_without_steps(form), steps=_steps(form))
 
-    Empty rows are left out.
-    """
+
+def _steps(form: MultiDict[str, str]) -> list[StepInput]:
     steps = []
-    problem = None
     for number, row in enumerate(filled(step_rows(form)), 1):
+        if not row.command.strip():
+            raise InvalidInput({"steps": f"Step {number}: give a command."})
         try:
             steps.append(StepInput(row.command, row.name, duration(row.timeout)))
-        except ValueError:
-            problem = problem or f"Step {number}: give the timeout as 90 s, 10 min or 1 h."
-            steps.append(StepInput(row.command, row.name))
-    given = ProjectInput(
+        except ValueError as error:
+            raise InvalidInput({"steps": f"Step {number}: give the timeout as 90 s, 10 min or 1 h."}) from error
+    return steps
+
+
+def project_without_steps(form: MultiDict[str, str]) -> ProjectInput:
+    return ProjectInput(
         name=form.get("name", "").strip(),
         repository_url=form.get("repository_url", "").strip(),
         branch=form.get("branch", "").strip(),
@@ -94,16 +97,4 @@ def project_input(form: MultiDict[str, str], config: Config) -> ProjectInput:
         shell=form.get("shell", "sh"),
         auto_deploy="auto_deploy" in form,
         cancel_running="cancel_running" in form,
-        steps=steps,
     )
-    if problem:
-        raise InvalidInput({"steps": problem, **_problems(given, config)})
-    return given
-
-
-def _problems(given: ProjectInput, config: Config) -> dict[str, str]:
-    try:
-        projects.validate(given, config)
-    except InvalidInput as error:
-        return error.fields
-    return {}

@@ -14,6 +14,7 @@ from deployer.errors import GitError, InvalidInput
 from deployer.models.delivery import Counter, Delivery, Verdict
 from deployer.models.deployment import Deployment, reference
 from deployer.models.project import Project, Step
+from deployer.projects import ProjectInput
 from deployer.web import forms
 from deployer.web.context import installation, me, orm
 from deployer.web.forms import StepRow
@@ -96,7 +97,7 @@ def create() -> ResponseReturnValue:
     if action != "save":
         return _form(request.form, forms.rearrange(rows, action), None)
     try:
-        wanted = forms.project_input(request.form, installation().config)
+        wanted = _wanted()
         with installation().database.write_session() as session:
             parts = installation()
             project = projects.create(
@@ -117,7 +118,7 @@ def edit(name: str) -> ResponseReturnValue:
     if action != "save":
         return _form(request.form, forms.rearrange(rows, action), project)
     try:
-        wanted = forms.project_input(request.form, installation().config)
+        wanted = _wanted()
         with installation().database.write_session() as session:
             parts = installation()
             changed = _find(name, session)
@@ -126,6 +127,18 @@ def edit(name: str) -> ResponseReturnValue:
         return _form(request.form, forms.filled(rows) or [StepRow()], project, error.fields), 400
     flash("Saved. Deployments that run or wait keep what they began with.")
     return redirect(url_for("projects.show", name=wanted.name))
+
+
+def _wanted() -> ProjectInput:
+    """What was entered. Raises InvalidInput; a step that cannot be read hides no other field's error."""
+    try:
+        return forms.project_input(request.form)
+    except InvalidInput as unreadable:
+        try:
+            projects.validate(forms.project_without_steps(request.form), installation().config)
+        except InvalidInput as error:
+            raise InvalidInput({**error.fields, **unreadable.fields}) from error
+        raise
 
 
 def _row(step: Step) -> StepRow:
