@@ -20,6 +20,7 @@ from collections import deque
 from typing import Any
 
 from gunicorn.http import wsgi
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from deployer.hooks import PREFIX, Receiver
 
@@ -36,9 +37,11 @@ _NOT_HERE = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade):", re.IGNOREC
 class HookLane:
     """Connections come by `add`, and leave by ``worker.lane_is_done(conn, goes_on=…)``, both on any thread."""
 
-    def __init__(self, worker: Any, receiver: Receiver) -> None:
+    def __init__(self, worker: Any, receiver: Receiver, trusted_proxies: int) -> None:
         self._worker = worker
         self._receiver = receiver
+        # What stands before the application elsewhere (application.create_app): the address that proxies vouch for.
+        self._believe = ProxyFix(_no_app, x_for=trusted_proxies) if trusted_proxies else None
         self._poller = select.epoll()
         self._connections: dict[int, Any] = {}
         self._coming: deque[Any] = deque()
@@ -94,6 +97,8 @@ class HookLane:
                 self._worker.handle_error(None, conn.sock, conn.client, error)
                 self._leave(conn, goes_on=False)
                 continue
+            if self._believe:
+                self._believe(environ, response.start_response)
             whole.append((conn, response, environ))
         if not whole:
             return
@@ -124,6 +129,10 @@ class HookLane:
             with contextlib.suppress(OSError):
                 self._poller.unregister(fd)
         self._worker.lane_is_done(conn, goes_on=goes_on)
+
+
+def _no_app(_environ: dict[str, Any], _start_response: Any) -> list[bytes]:
+    return []
 
 
 def _is_whole_webhook(conn: Any) -> bool:

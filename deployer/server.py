@@ -120,7 +120,7 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop
     class Worker(ThreadWorker):  # type: ignore[misc]
         def init_process(self) -> None:
             # Threads do not survive a fork, so the lane begins here.
-            self.lane = HookLane(self, app.extensions["deployer.hooks"])
+            self.lane = HookLane(self, app.extensions["deployer.hooks"], server.trusted_proxies)
             super().init_process()
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:

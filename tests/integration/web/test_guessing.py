@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
+import json
 import threading
 
 import pytest
 
 from deployer import accounts
 from tests.support.browser import Browser
-from tests.support.forge import Forge
+from tests.support.forge import Forge, push
 from tests.support.operator import Operator
 from tests.support.standing import PASSWORD, make_user
 from tests.support.waiting import wait_until
@@ -111,11 +113,26 @@ def test_only_as_many_proxies_are_believed_as_are_configured(proxied_daemon, rep
     assert addresses_of(operator, project) == ["198.51.100.7"]
 
 
+def test_proxies_are_believed_on_kept_connections_too(proxied_daemon, repository):
+    operator = Operator(proxied_daemon.installation)
+    project = operator.make_project(repository.url, name="kept")
+    forge = Forge(proxied_daemon, project)
+    body = json.dumps(push(ref="refs/heads/next")).encode()
+    connection = http.client.HTTPConnection(proxied_daemon.host, proxied_daemon.port, timeout=30)
+    for number in range(4):
+        headers = {**forge.headers(body), "X-Forwarded-For": f"203.0.113.{number}"}
+        connection.request("POST", forge.path, body, headers)
+        assert connection.getresponse().read().startswith(b"Branch next ignored")
+    connection.close()
+
+    assert addresses_of(operator, project) == [f"203.0.113.{number}" for number in range(4)]
+
+
 def addresses_of(operator, project) -> list[str]:
     def found() -> list[str]:
         with operator.database.read() as connection:
             rows = connection.exec_driver_sql(
-                "SELECT remote_address FROM deliveries WHERE project_id = ?", (project.id,)
+                "SELECT remote_address FROM deliveries WHERE project_id = ? ORDER BY received_at, id", (project.id,)
             )
             return [row[0] for row in rows]
 
