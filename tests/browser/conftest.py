@@ -1,4 +1,4 @@
-"""A daemon for each module, one browser, and for each test a fresh context whose pages must not complain."""
+"""One daemon and one browser, and for each test a fresh context whose pages must not complain."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Web and runner. It knows one user."""
+    """Web and runner, shared by every test that leaves nothing running. It knows one user."""
     made = Daemon(tmp_path_factory.mktemp("daemon"))
     try:
         made.start()
@@ -77,7 +77,7 @@ def open_context(chrome: Browser, faults: Faults) -> Iterator[Callable[..., Brow
     """
     opened: list[BrowserContext] = []
 
-    def open_one(to: Daemon, cookie: str = "", **options: Any) -> BrowserContext:
+    def open_one(to: Daemon, cookie: str | None = None, **options: Any) -> BrowserContext:
         address = f"http://{to.host}:{to.port}"
         context = chrome.new_context(base_url=address, reduced_motion="reduce", **options)
         context.set_default_timeout(10_000)
@@ -93,7 +93,7 @@ def open_context(chrome: Browser, faults: Faults) -> Iterator[Callable[..., Brow
     assert not faults.unexpected()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def cookie(daemon: Daemon) -> str:
     """A session of the user whom the daemon knows."""
     value = logged_in(daemon).cookie

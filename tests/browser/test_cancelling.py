@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deployer.models import Project
-from tests.browser.parts import Page, expect
+from tests.browser.parts import BrowserContext, Page, expect
 from tests.browser.places import entry, log, press, state
 from tests.support.daemon import Daemon
 from tests.support.operator import Operator
-from tests.support.standing import make_user
+from tests.support.repository import Repository
+from tests.support.standing import logged_in, make_user
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One that gives a cancelled step all the time it wants."""
-    made = Daemon(tmp_path_factory.mktemp("patient"), runner_cancel_grace=60)
-    try:
-        made.start()
-        make_user(made)
-        yield made
-    finally:
-        made.close()
-
-
 def test_a_cancel_ends_a_running_deployment_and_every_open_page_shows_it_without_a_reload(
-    page: Page, operator: Operator, make_project: Callable[..., Project], tmp_path: Path
+    make_daemon: Callable[..., Daemon],
+    open_context: Callable[..., BrowserContext],
+    repository: Repository,
+    tmp_path: Path,
 ) -> None:
+    # It gives a cancelled step all the time that it wants.
+    daemon = make_daemon(runner_cancel_grace=60).start()
+    make_user(daemon)
+    operator = Operator(daemon.installation)
     may_end = tmp_path / "may-end"
     tidy_up = f"trap 'while [ ! -e {may_end} ]; do sleep 0.01; done; echo tidied up; exit 1' TERM"
-    deployment_id = operator.deploy(
-        make_project(f"{tidy_up}; echo started; while :; do sleep 0.01; done", "echo never")
-    )
+    steady = f"{tidy_up}; echo started; while :; do sleep 0.01; done"
+    deployment_id = operator.deploy(operator.make_project(repository.url, [steady, "echo never"]))
     operator.wait_for_output(deployment_id, b"started")
-    other = page.context.new_page()
+    context = open_context(daemon, logged_in(daemon).cookie)
+    page, other = context.new_page(), context.new_page()
     other.goto(f"/deployments/{deployment_id}")
     expect(log(other, "trap")).to_contain_text("started")
     other.evaluate("document.body.dataset.untouched = 'yes'")

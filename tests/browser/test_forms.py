@@ -58,14 +58,27 @@ def test_a_refused_step_is_pointed_out(page: Page, faults: Faults, project: Proj
     fill_step(page, 2, "npm test", timeout="soon")
     press(page, "Save")
     expect(page.locator("#steps-error")).to_have_text("Step 2: give the timeout as 90 s, 10 min or 1 h.")
-    expect(command_of(page, 1)).not_to_have_attribute("aria-invalid", "true")
     timeout = step(page, 2).locator("[name=step_timeout]")
     expect(timeout).to_have_value("soon")
+    expect(timeout).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("[aria-invalid=true]")).to_have_count(1)
     expect(timeout).to_have_attribute("aria-describedby", "steps-error")
     timeout.fill("90 s")
     press(page, "Save")
     expect(page.locator(".flash")).to_contain_text("Saved.")
     expect(page.locator("#steps")).to_contain_text("npm test")
+
+
+def test_a_timeout_that_cannot_be_read_hides_no_other_error(page: Page, faults: Faults) -> None:
+    faults.expect("status of 400")
+    page.goto("/projects/new")
+    page.locator("#name").fill("not a name")
+    fill_step(page, 1, "npm test", timeout="soon")
+    press(page, "Create the project")
+    expect(page.get_by_role("alert").first).to_have_text("Not saved yet: 3 fields need another look.")
+    assert refused(page, "name")
+    assert refused(page, "repository_url")
+    expect(page.locator("#steps-error")).to_be_visible()
 
 
 def test_return_in_a_field_saves_and_does_not_move_a_step(page: Page, project: Project) -> None:

@@ -48,8 +48,7 @@ def test_a_reader_of_a_live_log_gets_every_line_once_although_the_daemon_is_kill
         f"i=0; while [ ! -e {is_open} ]; do i=$((i+1)); echo line $i; sleep 0.01; done; echo $i > {tmp_path}/last"
     )
     deployment_id = operator.deploy(operator.make_project(repository.url, [counting, "echo afterwards"]))
-    cookie = logged_in(daemon).cookie
-    page = open_context(daemon, cookie or "").new_page()
+    page = open_context(daemon, logged_in(daemon).cookie).new_page()
     page.goto(f"/deployments/{deployment_id}")
     page.evaluate("document.body.dataset.untouched = 'yes'")
     expect(log(page, "i=0")).to_contain_text("line 50\n")
