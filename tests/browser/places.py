@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.browser.parts import Locator, Page
+from tests.browser.parts import Locator, Page, expect
 
 
 def step(page: Page, number: int) -> Locator:
@@ -14,8 +14,12 @@ def command_of(page: Page, number: int) -> Locator:
     return step(page, number).locator("[name=step_command]")
 
 
-def commands(page: Page) -> list[str]:
-    return [field.input_value() for field in page.locator("[name=step_command]").all()]
+def has_commands(page: Page, *wanted: str) -> None:
+    """Wait until the step list holds these."""
+    fields = page.locator("[name=step_command]")
+    expect(fields).to_have_count(len(wanted))
+    for number, command in enumerate(wanted):
+        expect(fields.nth(number)).to_have_value(command)
 
 
 def fill_step(page: Page, number: int, command: str, *, name: str = "", timeout: str = "") -> None:

@@ -65,6 +65,7 @@ def test_after_a_logout_the_back_button_shows_nothing(stranger: Page, project: P
     page = stranger
     page.goto(f"/login?next=/projects/{project.name}")
     log_in(page, USER, PASSWORD)
+    expect(page.get_by_role("heading", level=1, name=project.name)).to_be_visible()
     answer = page.reload()
     assert answer is not None
     assert answer.headers["cache-control"] == "no-store"
