@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,43 +49,38 @@ def check(project: Project, secrets: ProjectSecrets, *, config: Config, data_dir
             "LANG": "C.UTF-8",
             **git.environment(project.repository_url, credential),
         }
-        try:
-            done = subprocess.run(
-                git.list_branches(project.repository_url),
-                env=environment,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=TIMEOUT_S,
-                start_new_session=True,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise GitError(
-                f"The repository did not answer within {TIMEOUT_S} s.", hint="Check the address and the network."
-            ) from error
-        except OSError as error:
-            raise GitError(f"git could not be started: {error.strerror}.", hint="Install git.") from error
-    if done.returncode:
-        words = redactor.whole(done.stderr[-_SHOWN_OUTPUT:]).decode("utf-8", "replace").strip()
-        raise GitError(words or f"git exited with {done.returncode}.", hint=advice(words, project))
-    lines = (line.partition("\t") for line in done.stdout.decode("utf-8", "replace").splitlines())
+        code, output, words = _ask(git.list_branches(project.repository_url), environment, folder)
+    if code:
+        said = redactor.whole(words[-_SHOWN_OUTPUT:]).decode("utf-8", "replace").strip()
+        raise GitError(
+            said or f"git exited with {code}.",
+            hint=git.advice(said, has_deploy_key=project.deploy_key_public is not None),
+        )
+    lines = (line.partition("\t") for line in output.decode("utf-8", "replace").splitlines())
     tips = {ref: sha for sha, _, ref in lines}
     return Access(len(tips), tips.get(f"refs/heads/{project.branch}"))
 
 
-def advice(words: str, project: Project) -> str:
-    """What to do about git's complaint."""
-    if "Host key verification failed" in words or "No matching host key" in words:
-        return "This host's key is not pinned: add it to the file that git.known_hosts names, after comparing it."
-    if "Permission denied" in words or "publickey" in words:
-        if project.deploy_key_public:
-            return "Add the deploy key shown on the project's page to the repository."
-        return "Make a deploy key on the project's page and add it to the repository."
-    if "Authentication failed" in words or "could not read Username" in words or "403" in words:
-        return "Give a token that may read this repository, or use the SSH address with a deploy key."
-    if "not found" in words.lower() or "does not exist" in words or "does not appear to be" in words:
-        return "Check the address; a private repository also says this to those who may not see it."
-    if "Could not resolve" in words or "Connection" in words or "unable to access" in words:
-        return "Check the address and this host's network."
-    return ""
+def _ask(argv: Sequence[str], environment: dict[str, str], folder: str) -> tuple[int, bytes, bytes]:
+    """Exit code and both outputs of a git call, ended with its helpers (ssh, https) when it takes too long."""
+    try:
+        asked = subprocess.Popen(
+            argv,
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise GitError(f"git could not be started: {error.strerror}.", hint="Install git.") from error
+    with asked:
+        try:
+            output, words = asked.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(asked.pid, signal.SIGKILL)
+            raise GitError(
+                f"The repository did not answer within {TIMEOUT_S} s.", hint="Check the address and the network."
+            ) from error
+    return asked.returncode, output, words

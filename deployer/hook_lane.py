@@ -27,7 +27,7 @@ from deployer.hooks import PREFIX, Receiver
 log = logging.getLogger("deployer.hooks")
 
 PEEK_BYTES = 64 * 1024
-POLL_MS = 1000
+POLL_S = 1.0
 
 _START = b"POST " + PREFIX.encode()
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,8})[ \t]*\r\n", re.IGNORECASE)
@@ -59,12 +59,16 @@ class HookLane:
                 self._turn()
             except Exception:
                 log.exception("the lane of webhooks stumbled")
-        for conn in [*self._connections.values(), *self._coming]:
+        # What has arrived by now is still answered: a forge does not send again what found a closed door.
+        with contextlib.suppress(Exception):
+            self._take_in()
+            self._turn(timeout_s=0)
+        for conn in list(self._connections.values()):
             self._leave(conn, goes_on=False)
 
-    def _turn(self) -> None:
+    def _turn(self, timeout_s: float = POLL_S) -> None:
         ready = []
-        for fd, _ in self._poller.poll(POLL_MS / 1000):
+        for fd, _ in self._poller.poll(timeout_s):
             if fd == self._wake_fd:
                 os.eventfd_read(fd)
                 self._take_in()
@@ -102,7 +106,13 @@ class HookLane:
             whole.append((conn, response, environ))
         if not whole:
             return
-        answers = self._receiver.receive([environ for _, _, environ in whole])
+        try:
+            answers = self._receiver.receive([environ for _, _, environ in whole])
+        except Exception:
+            # Read, but never to be answered: a closed connection tells the sender so at once.
+            for conn, _, _ in whole:
+                self._leave(conn, goes_on=False)
+            raise
         for (conn, response, _), answer in zip(whole, answers, strict=True):
             try:
                 for part in answer.send(response.start_response):

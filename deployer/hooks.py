@@ -36,7 +36,7 @@ MAX_BODY_BYTES = 25 * 1024 * 1024
 """GitHub sends at most 25 MB ("Webhook events and payloads", payload cap)."""
 
 BODY_PATIENCE_S = 60.0
-"""For the whole body; each read of it has `server.RECEIVE_PATIENCE_S`."""
+"""For the whole body; each read of it has `server.SILENCE_S`."""
 
 RETRY_AFTER_S = 60
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from deployer import migrations
 from deployer.config import Config
 from deployer.db import Database
-from deployer.errors import ConfigError
+from deployer.errors import ConfigError, KeyFileError
 from deployer.security import keyfile
 from deployer.security.vault import Vault
 
@@ -34,7 +35,7 @@ class DataDir:
 
     def owns(self, path: str) -> bool:
         """Whether a working copy lies in our own folder of working copies."""
-        return Path(path).is_relative_to(self.checkouts)
+        return Path(os.path.normpath(path)).parent == self.checkouts
 
     def prepare(self) -> None:
         """Make the folder (0700). Raises ConfigError where it cannot be made or is not ours."""
@@ -75,6 +76,11 @@ class Installation:
         """
         data_dir = DataDir(config.data_dir)
         data_dir.prepare()
+        if not data_dir.key_file.exists() and _keeps_secrets(data_dir.database):
+            raise KeyFileError(
+                f"The key file {data_dir.key_file} is missing, and what the database keeps needs it.",
+                hint="Restore it from a backup; or, to begin anew, move the data folder away.",
+            )
         installation = cls(config, data_dir, keyfile.load_or_create(data_dir.key_file))
         if migrations.is_behind(data_dir.database):
             with exclusive(data_dir.root / "migrate.lock"):
@@ -85,6 +91,19 @@ class Installation:
     @property
     def runner_is_up(self) -> bool:
         return runner_is_up(self.data_dir)
+
+
+def _keeps_secrets(path: Path) -> bool:
+    """Whether there is a database with something in it that only its own key opens."""
+    if not path.exists():
+        return False
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute("SELECT 1 FROM projects LIMIT 1").fetchone() is not None
+    except sqlite3.Error:
+        return False  # empty, or no database: whoever opens it says so
+    finally:
+        connection.close()
 
 
 def runner_is_up(data_dir: DataDir) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -72,6 +73,8 @@ def validate(given: ProjectInput, config: Config) -> None:
         errors["path"] = "Give an absolute path, beginning with a slash."
     elif given.path and not given.path.strip("/"):
         errors["path"] = "Give a directory of its own, not the root of the file system."
+    elif given.path and _is_in_data_folder(given.path, config):
+        errors["path"] = "Give a directory outside Deployer's own data folder, or none."
     if given.shell not in ("sh", "bash"):
         errors["shell"] = "Choose sh or bash."
     if len(given.steps) > MAX_STEPS:
@@ -87,6 +90,12 @@ def validate(given: ProjectInput, config: Config) -> None:
 
 def _is_absolute_path(path: str) -> bool:
     return path.startswith("/") and path.isprintable() and len(path.encode()) < MAX_PATH_BYTES
+
+
+def _is_in_data_folder(path: str, config: Config) -> bool:
+    """A working copy of one's own choice there could be the database's folder, or another project's copy."""
+    data_dir = DataDir(config.data_dir)
+    return Path(os.path.normpath(path)).is_relative_to(data_dir.root) and not data_dir.owns(path)
 
 
 def _step_problem(step: StepInput) -> str | None:
@@ -118,7 +127,7 @@ def create(session: Session, given: ProjectInput, *, config: Config, data_dir: D
     project = Project(
         id=project_id,
         name=given.name,
-        path=given.path.rstrip("/") or str(data_dir.checkouts / given.name),
+        path=os.path.normpath(given.path) if given.path else str(data_dir.checkouts / given.name),
         created_at=now,
         updated_at=now,
         webhook_secret=vault.seal(new_webhook_secret(), place(project_id, "webhook_secret")),
@@ -131,11 +140,11 @@ def create(session: Session, given: ProjectInput, *, config: Config, data_dir: D
 
 
 def update(session: Session, project: Project, given: ProjectInput, *, config: Config, data_dir: DataDir) -> None:
-    """Change a project. What runs or waits of it is not touched. Raises InvalidInput."""
+    """Change a project. A deployment that runs keeps the steps it began with. Raises InvalidInput."""
     validate(given, config)
     _refuse_taken_name(session, given.name, project.id)
     if given.path:
-        project.path = given.path.rstrip("/") or "/"
+        project.path = os.path.normpath(given.path)
     elif not data_dir.owns(project.path):
         project.path = str(data_dir.checkouts / given.name)
     # Old rows go before new ones come: their positions are unique.
@@ -179,9 +188,13 @@ def _refuse_taken_name(session: Session, name: str, own_id: str | None) -> None:
 
 def _refuse_shared_path(session: Session, project: Project) -> None:
     with session.no_autoflush:
-        taken = session.scalar(sa.select(Project.name).where(Project.path == project.path, Project.id != project.id))
-    if taken:
-        raise InvalidInput({"path": f"The project {taken} already uses this directory."})
+        others = session.execute(sa.select(Project.name, Project.path).where(Project.id != project.id)).all()
+    own = Path(project.path)
+    for name, path in others:
+        if own.is_relative_to(path) or Path(path).is_relative_to(own):
+            raise InvalidInput(
+                {"path": f"The project {name} already uses this directory, or one inside or around it."}
+            )
 
 
 def as_input(project: Project, data_dir: DataDir) -> ProjectInput:

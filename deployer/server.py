@@ -34,8 +34,8 @@ log = logging.getLogger("deployer")
 
 _APP = Path(__file__).resolve().parent.parent / "app.py"
 
-RECEIVE_PATIENCE_S = 20
-"""How long a connection may be silent in the middle of a request."""
+SILENCE_S = 20
+"""How long a connection may send nothing in the middle of a request, or take nothing of an answer."""
 
 STOP_PATIENCE_S = 5.0
 RESTART_WAIT_S = (0.1, 0.5, 2.0, 5.0)
@@ -66,10 +66,11 @@ def listen(config: Config) -> socket.socket:
             f"server.bind: {config.server.bind} cannot be used: {error.strerror}.",
             hint="Stop what listens there, or choose another address.",
         ) from error
-    # Linux hands both on to each accepted connection. Head and body of an answer are two writes, of which the second
-    # must not wait for the first's acknowledgement; and who stops sending in mid-request must not hold a thread.
+    # Linux hands these on to each accepted connection. Head and body of an answer are two writes, of which the second
+    # must not wait for the first's acknowledgement; and who stops sending or reading must not hold a thread.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", RECEIVE_PATIENCE_S, 0))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SILENCE_S, 0))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SILENCE_S, 0))
     sock.listen(1024)
     return sock
 
@@ -132,6 +133,10 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop
         # Ctrl-C: as politely as SIGTERM.
         handle_quit = handle_exit
 
+        def is_parent_alive(self) -> bool:
+            """There is no arbiter to end with; the shell that started this process may go."""
+            return True
+
         def handle_request(self, req: Any, conn: Any) -> Any:
             conn.is_of_hooks = req.path.startswith(PREFIX)
             return super().handle_request(req, conn)
@@ -181,6 +186,14 @@ def serve(config: Config, announce: Callable[[str], None]) -> None:
     announce(line)
     run_web(app, installation, sock, runner.stop)
     runner.wait()
+    leave()
+
+
+def leave() -> None:
+    """End now: Python would wait for threads, and a thread may wait for a viewer that stopped reading."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 class RunnerChild:
@@ -189,6 +202,7 @@ class RunnerChild:
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._is_stopping = False
+        self._program: subprocess.Popen[bytes] | None = None
         self._pid = self._fork()
         self._watcher = threading.Thread(target=self._watch, name="runner", daemon=True)
         self._watcher.start()
@@ -220,7 +234,7 @@ class RunnerChild:
         failures = 0
         while True:
             since = time.monotonic()
-            os.waitpid(self._pid, 0)
+            self._wait()
             if self._is_stopping:
                 return
             log.error("the runner ended; starting it again")
@@ -230,15 +244,22 @@ class RunnerChild:
                 return
             self._pid = self._spawn()
 
+    def _wait(self) -> None:
+        if self._program:
+            self._program.wait()
+        else:
+            os.waitpid(self._pid, 0)
+
     def _spawn(self) -> int:
         """A new program instead of a fork: this process has threads by now, and their locks with them."""
         source = self._installation.config.source
         options = ["--config", source] if source else []
-        return subprocess.Popen(
+        self._program = subprocess.Popen(
             [sys.executable, str(_APP), *options, "runner", "--with-parent"],
             stdin=subprocess.DEVNULL,
             process_group=0,
-        ).pid
+        )
+        return self._program.pid
 
 
 def end_with_parent() -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import urlsplit
@@ -20,6 +20,8 @@ from deployer.errors import DeployerError
 
 LOW_DISK_BYTES = 1 << 30
 PROBE_TIMEOUT_S = 5
+
+Check = Callable[[Config], Iterator["Finding"]]
 
 
 class Level(Enum):
@@ -44,10 +46,18 @@ def doctor(ctx: click.Context) -> None:
     config = context.config
     has_failed = False
     for check in (_git, _shell, _ssh, _folder, _key, _database, _disk, _clock, _user, _address, _runner):
-        for finding in check(config):
+        for finding in _findings(check, config):
             has_failed = has_failed or finding.level is Level.FAILURE
             _show(finding)
     sys.exit(1 if has_failed else 0)
+
+
+def _findings(check: Check, config: Config) -> Iterator[Finding]:
+    try:
+        yield from check(config)
+    except PermissionError as error:
+        about = check.__name__.strip("_")
+        yield Finding(Level.FAILURE, about, f"{error.filename} is not this user's.", "Run this as the daemon's user.")
 
 
 def _show(finding: Finding) -> None:
@@ -61,7 +71,10 @@ def _program(about: str, argv: list[str], package: str, level: Level = Level.FAI
     path = shutil.which(argv[0])
     if path is None:
         return Finding(level, about, f"{argv[0]} is not installed.", f"apt-get install {package}")
-    done = subprocess.run([path, *argv[1:]], capture_output=True, text=True, check=False, timeout=PROBE_TIMEOUT_S)
+    try:
+        done = subprocess.run([path, *argv[1:]], capture_output=True, text=True, check=False, timeout=PROBE_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(level, about, f"{path} does not answer: {error}.", f"apt-get install --reinstall {package}")
     lines = (done.stdout or done.stderr).strip().splitlines()
     return Finding(Level.OK, about, lines[0] if lines else path)
 

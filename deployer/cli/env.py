@@ -30,7 +30,7 @@ def set_variable(context: Context, project: str, assignment: str, secret: bool) 
     installation = context.installation
     with installation.database.write_session() as session:
         projects.set_variable(projects.find(session, project), name, value, secret=secret, vault=installation.vault)
-    click.echo(f"{name} is set; commands that start from now on get it.")
+    click.echo(f"{name} is set; deployments that begin from now on get it.")
 
 
 @env.command("list")

@@ -12,6 +12,7 @@ from deployer import clock
 from deployer.db import Database
 from deployer.deployments import reading
 from deployer.models.deployment import ChunkKind, Command, Deployment, Status
+from deployer.security.control_sequences import only_colours
 
 _COLOURS = {
     Status.SUCCESS: "green",
@@ -55,7 +56,7 @@ def _show_start(command: Command, shown: dict[str, Status]) -> None:
     if command.started_at is None or command.id in shown:
         return
     shown[command.id] = Status.RUNNING
-    click.echo(click.style(f"▶ {command.line.splitlines()[0]}", bold=True))
+    click.echo(click.style(f"▶ {only_colours(command.line.splitlines()[0])}", bold=True))
 
 
 def _show_end(command: Command, shown: dict[str, Status]) -> None:
@@ -66,18 +67,18 @@ def _show_end(command: Command, shown: dict[str, Status]) -> None:
     assert command.finished_at is not None
     took = clock.duration_words((command.finished_at - command.started_at).total_seconds())
     mark = _MARKS.get(command.status, "✗")
-    words = "" if command.status is Status.SUCCESS else f" {command.cause or command.status}"
+    words = "" if command.status is Status.SUCCESS else f" {only_colours(command.cause or command.status)}"
     click.echo(click.style(f"{mark}{words} ({took})", fg=_COLOURS[command.status]))
 
 
 def _show_result(deployment: Deployment) -> None:
-    cause = f": {deployment.cause}" if deployment.cause else ""
+    cause = f": {only_colours(deployment.cause)}" if deployment.cause else ""
     line = f"{deployment.ref} {deployment.status}{cause}"
     click.echo(click.style(line, fg=_COLOURS[deployment.status], bold=True))
 
 
 def _write(data: bytes, *, is_system: bool) -> None:
-    text = data.decode("utf-8", "replace")
+    text = only_colours(data.decode("utf-8", "replace"))
     if is_system:
         text = click.style(text, dim=True)
     # click drops colours where the output is not a terminal.

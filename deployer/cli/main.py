@@ -64,6 +64,7 @@ def web(context: Context) -> None:
     announce(server.greeting(installation))
     installation.database.dispose()
     server.run_web(app, installation, sock, on_stop=lambda: None)
+    server.leave()
 
 
 @cli.command()

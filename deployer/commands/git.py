@@ -25,7 +25,6 @@ _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*
 _OWN_PULL = re.compile(r"\s*git\s+(?:pull|fetch)\b")
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
-# "The forge's own words, then what to do": git's message is in the log above.
 FETCH = r"""
 if [ ! -d "$DEPLOYER_MIRROR/objects" ]; then git init --quiet --bare -- "$DEPLOYER_MIRROR"; fi
 # A fetch that was killed leaves locks behind; only one runs at a time, so any that is there is stale.
@@ -49,7 +48,8 @@ if [ ! -e "$DEPLOYER_COPY/.git" ]; then
   git init --quiet -- "$DEPLOYER_COPY"
 fi
 cd -- "$DEPLOYER_COPY"
-if [ "$DEPLOYER_OWNS_COPY" = yes ]; then rm -f .git/index.lock; fi
+# A git that was killed leaves locks behind. In a copy of ours nobody else works, so any that is there is stale.
+if [ "$DEPLOYER_OWNS_COPY" = yes ]; then find .git -name '*.lock' -type f -delete; fi
 git remote get-url origin >/dev/null 2>&1 || git remote add origin "$DEPLOYER_MIRROR"
 """
 
@@ -67,10 +67,10 @@ git --no-pager log -1 --no-color --format='HEAD is now at %h %s'
 CLONE = (
     _MAKE_COPY
     + r"""
-if git rev-parse --verify --quiet HEAD >/dev/null; then
+git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" '+refs/heads/*:refs/remotes/origin/*'
+if git show-ref --verify --quiet -- "refs/heads/$DEPLOY_BRANCH"; then
   git checkout --quiet "$DEPLOY_BRANCH" --
 else
-  git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" '+refs/heads/*:refs/remotes/origin/*'
   git checkout --quiet --no-track -B "$DEPLOY_BRANCH" "refs/remotes/origin/$DEPLOY_BRANCH" --
   git config "branch.$DEPLOY_BRANCH.remote" origin
   git config "branch.$DEPLOY_BRANCH.merge" "refs/heads/$DEPLOY_BRANCH"
@@ -257,3 +257,20 @@ def contains(directory: Path, ancestor: str, descendant: str) -> Sequence[str]:
 def describe(directory: Path, sha: str) -> Sequence[str]:
     """argv that prints author name, e-mail and message of a commit, separated by NUL."""
     return ["git", "-C", str(directory), "log", "-1", "--no-color", "--format=%an%x00%ae%x00%B", sha, "--"]
+
+
+def advice(words: str, *, has_deploy_key: bool) -> str:
+    """What to do about git's complaint."""
+    if "Host key verification failed" in words or "No matching host key" in words:
+        return "This host's key is not pinned: add it to the file that git.known_hosts names, after comparing it."
+    if "Permission denied" in words or "publickey" in words:
+        if has_deploy_key:
+            return "Add the deploy key shown on the project's page to the repository."
+        return "Make a deploy key on the project's page and add it to the repository."
+    if "Authentication failed" in words or "could not read Username" in words or "403" in words:
+        return "Give a token that may read this repository, or use the SSH address with a deploy key."
+    if "not found" in words.lower() or "does not exist" in words or "does not appear to be" in words:
+        return "Check the address; a private repository also says this to those who may not see it."
+    if "Could not resolve" in words or "Connection" in words or "unable to access" in words:
+        return "Check the address and this host's network."
+    return ""

@@ -219,7 +219,7 @@ _SELECT_CANCEL = sa.select(_deployments.c.cancel_requested_by).where(_deployment
 
 def cancel_requested_by(connection: sa.Connection, deployment_id: str) -> str | None:
     """Who asked for the end of a running deployment; None if nobody did."""
-    return connection.scalar(sa.select(_deployments.c.cancel_requested_by).where(_deployments.c.id == deployment_id))
+    return connection.scalar(_SELECT_CANCEL, {"id": deployment_id})
 
 
 def succeed(connection: sa.Connection, deployment_id: str, runner_id: str) -> None:
@@ -257,6 +257,19 @@ def end(connection: sa.Connection, deployment_id: str, runner_id: str, status: S
         arrows[status](connection, deployment_id, runner_id, cause or "")
 
 
+_SKIP_COMMANDS = (
+    _commands.update()
+    .where(_commands.c.deployment_id == sa.bindparam("deployment"), _commands.c.status == Status.QUEUED)
+    .values(status=Status.SKIPPED)
+)
+# Of a deployment that ends outside its commands, the one that had begun ends with it.
+_CLOSE_COMMANDS = (
+    _commands.update()
+    .where(_commands.c.deployment_id == sa.bindparam("deployment"), _commands.c.status == Status.RUNNING)
+    .values(status=sa.bindparam("new_status"), cause=sa.bindparam("new_cause"), finished_at=sa.bindparam("at"))
+)
+
+
 def _end(connection: sa.Connection, deployment_id: str, runner_id: str, status: Status, cause: str | None) -> None:
     now = clock.now()
     if not _move(
@@ -271,10 +284,9 @@ def _end(connection: sa.Connection, deployment_id: str, runner_id: str, status: 
         cause=cause,
     ):
         raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")
+    connection.execute(_SKIP_COMMANDS, {"deployment": deployment_id})
     connection.execute(
-        _commands.update()
-        .where(_commands.c.deployment_id == deployment_id, _commands.c.status == Status.QUEUED)
-        .values(status=Status.SKIPPED)
+        _CLOSE_COMMANDS, {"deployment": deployment_id, "new_status": status, "new_cause": cause, "at": now}
     )
 
 
@@ -351,7 +363,7 @@ def _command_arrow(present: Status, *columns: str) -> ReturningUpdate[Any]:
 
 
 _PROGRESS = ("output_offset", "cut_bytes", "cut_after_seq")
-_START = _command_arrow(Status.QUEUED, "status", "started_at")
+_START = _command_arrow(Status.QUEUED, "status", "started_at", "boot_id")
 _RECORD_OUTPUT = _command_arrow(Status.RUNNING, *_PROGRESS)
 _FINISH = _command_arrow(Status.RUNNING, "status", "exit_code", "cause", "finished_at", *_PROGRESS)
 
@@ -365,11 +377,21 @@ class Progress:
     cut_after_seq: int | None
 
 
-def start_command(connection: sa.Connection, command_id: str, runner_id: str) -> datetime:
-    """queued → running, before its launcher is started; the moment it was begun."""
+def start_command(connection: sa.Connection, command_id: str, runner_id: str, boot_id: str) -> datetime:
+    """queued → running, before its launcher is started; the moment it was begun. ``boot_id`` is its place's."""
     now = clock.now()
-    _move_command(connection, _START, command_id, runner_id, {"status": Status.RUNNING, "started_at": now})
+    values = {"status": Status.RUNNING, "started_at": now, "boot_id": boot_id}
+    _move_command(connection, _START, command_id, runner_id, values)
     return now
+
+
+def running_command(connection: sa.Connection, deployment_id: str) -> str | None:
+    """The id of the command that a deployment is at."""
+    return connection.scalar(
+        sa.select(_commands.c.id).where(
+            _commands.c.deployment_id == deployment_id, _commands.c.status == Status.RUNNING
+        )
+    )
 
 
 def record_output(connection: sa.Connection, command_id: str, runner_id: str, progress: Progress) -> None:

@@ -81,6 +81,7 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
     answers: list[Recorded] = []
     new: list[NewDeployment] = []
     rows = []
+    connected: set[str] = set()
     for request in requests:
         project = projects.get(request.project_id)
         if project is None or (request.sealed_secret and request.sealed_secret != project.sealed_secret):
@@ -96,6 +97,8 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
             new.append(deployment)
             if request.guid:
                 known_guids.add((request.project_id, request.guid))
+        if request.event and not project.is_connected:
+            connected.add(request.project_id)
         answers.append(Recorded(decision, deployment.id if deployment else None))
         rows.append(_delivery_row(request, decision, deployment))
     if new:
@@ -103,8 +106,7 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
         _cancel_running(connection, [one for one in new if projects[one.project_id].cancel_running])
     if rows:
         connection.execute(_INSERT_DELIVERIES, rows)
-    verified = {one.project_id for one in requests if one.event}
-    _mark_connected(connection, {id for id in verified & projects.keys() if not projects[id].is_connected})
+    _mark_connected(connection, connected)
     _trim_unverified(connection, [r for r in requests if r.decision and r.decision.verdict is Verdict.UNVERIFIED])
     return answers
 
@@ -224,10 +226,14 @@ def _delivery_row(request: Request, decision: Decision, deployment: NewDeploymen
 
 
 def _cancel_running(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
-    for project_id in {one.project_id for one in new}:
+    """Where the project says so, a push also ends the running push of its branch (never a manual run)."""
+    for project_id, branch in {(one.project_id, one.branch) for one in new}:
         running = connection.scalars(
             sa.select(_deployments.c.id).where(
-                _deployments.c.project_id == project_id, _deployments.c.status == RUNNING
+                _deployments.c.project_id == project_id,
+                _deployments.c.branch == branch,
+                _deployments.c.trigger == Trigger.PUSH,
+                _deployments.c.status == RUNNING,
             )
         ).all()
         for deployment_id in running:
@@ -266,10 +272,8 @@ def count(connection: sa.Connection, name: str, by: int) -> None:
     )
 
 
-def deploy_by_hand(
-    connection: sa.Connection, project_id: str, by: str, max_queued: int, *, sha: str | None = None
-) -> str:
-    """Enqueue a manual deployment of the branch's tip (which the runner resolves), or of ``sha``; its id.
+def deploy_by_hand(connection: sa.Connection, project_id: str, by: str, max_queued: int) -> str:
+    """Enqueue a manual deployment of the branch's tip, which the runner resolves; its id.
 
     Raises NotFound, InvalidInput where the project has no steps, QueueFull.
     """
@@ -286,7 +290,6 @@ def deploy_by_hand(
         trigger=Trigger.MANUAL,
         triggered_by=by,
         branch=project.branch,
-        commit_sha=sha,
     )
     lifecycle.enqueue(connection, [new])
     return new.id

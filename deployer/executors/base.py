@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import Enum
 from typing import Protocol
 
@@ -159,8 +158,8 @@ class Executor(Protocol):
     def base_environment(self) -> dict[str, str]:
         """PATH, HOME, USER, LOGNAME, LANG and, where it exists, XDG_RUNTIME_DIR of the place."""
 
-    def booted_at(self) -> datetime:
-        """When the place was started, in UTC."""
+    def boot_id(self) -> str:
+        """A UUID that differs after each start of the place."""
 
     def read_file(self, path: str) -> bytes | None:
         """A small file of the place (at most 64 KiB of it); None where it cannot be read."""

@@ -58,7 +58,9 @@ def env_file(environment: Mapping[str, str], directory: str) -> bytes:
 
 
 def cmd_file(script: str) -> bytes:
-    return encode(script) + b"\n"
+    # The shell's way to the run directory is not the command's to take. On the first line, so that the numbers in the
+    # shell's messages are those of the script.
+    return b"unset OLDPWD; " + encode(script) + b"\n"
 
 
 def quote(value: str) -> bytes:

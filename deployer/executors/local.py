@@ -13,7 +13,6 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from inotify_simple import INotify, flags
@@ -157,7 +156,9 @@ class LocalExecutor:
                 self._inotify.rm_watch(watch)
         with contextlib.suppress(FileNotFoundError):
             for entry in os.scandir(self._spool / run_id):
-                if entry.name not in _KEPT_AFTER_COLLECTION:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                elif entry.name not in _KEPT_AFTER_COLLECTION:
                     os.unlink(entry.path)
 
     def sweep(self) -> None:
@@ -187,8 +188,8 @@ class LocalExecutor:
             environment["XDG_RUNTIME_DIR"] = runtime
         return environment
 
-    def booted_at(self) -> datetime:
-        return processes.booted_at()
+    def boot_id(self) -> str:
+        return processes.boot_id()
 
     def read_file(self, path: str) -> bytes | None:
         try:
@@ -256,7 +257,8 @@ class LocalExecutor:
 
     def _watch(self, run_id: str) -> None:
         if run_id not in self._watches:
-            with contextlib.suppress(FileNotFoundError):
+            # Watches are counted for each user, and steps may have used them up; then looks at intervals must do.
+            with contextlib.suppress(OSError):
                 self._watches[run_id] = self._inotify.add_watch(
                     str(self._spool / run_id), flags.MODIFY | flags.CREATE
                 )
@@ -288,11 +290,15 @@ def _write_private(path: Path, content: bytes) -> None:
     """Complete or not at all, and readable by nobody else from the first byte on."""
     temporary = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb", buffering=0) as file:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[file.write(rest) :]
-    os.rename(temporary, path)
+    try:
+        with open(fd, "wb", buffering=0) as file:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
 
 
 def _exit_code(directory: str) -> int | None:

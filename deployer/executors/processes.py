@@ -6,7 +6,6 @@ import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 
 @dataclass(frozen=True)
@@ -22,12 +21,6 @@ class Stat:
 @functools.cache
 def boot_id() -> str:
     return read("/proc/sys/kernel/random/boot_id").decode().strip()
-
-
-def booted_at() -> datetime:
-    """The kernel's ``btime``: when this host was started."""
-    line = next(line for line in read("/proc/stat").splitlines() if line.startswith(b"btime "))
-    return datetime.fromtimestamp(int(line.split()[1]), UTC)
 
 
 def read(path: str) -> bytes:

@@ -165,6 +165,8 @@ class Command(Base):
     exit_code: Mapped[int | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    # Which boot of its place it was begun in: after another one, what is not there is lost, not unbegun.
+    boot_id: Mapped[str | None] = mapped_column(sa.String(36))
     # Random, written after the last byte of output, so that the reader knows that it has everything.
     nonce: Mapped[str] = mapped_column(sa.String(32))
     # Bytes of raw output that are stored, redacted or cut: where reading goes on.

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from deployer import clock, projects, settings
+from deployer.commands import git
 from deployer.db import retrying
 from deployer.deployments import lifecycle
 from deployer.errors import DeployerError, ExecutorError, LostClaim
@@ -79,7 +82,8 @@ class Deploy:
         for position, command in enumerate(self._commands):
             if command.status.is_final:
                 continue
-            if position and self._commands[position - 1].kind is CommandKind.FETCH:
+            is_queued = command.status is Status.QUEUED
+            if position and is_queued and self._commands[position - 1].kind is CommandKind.FETCH:
                 ended = self._settle_on_commit()
                 if ended:
                     return ended
@@ -102,7 +106,7 @@ class Deploy:
             with self._database.write() as connection:
                 lifecycle.plan(connection, self._id, planned)
                 if not lifecycle.cancel_requested_by(connection, self._id):
-                    commands[0].started_at = lifecycle.start_command(connection, commands[0].id, self._runner_id)
+                    commands[0].started_at = self._start(connection, commands[0])
 
         retrying(write)
         if commands[0].started_at:
@@ -122,6 +126,8 @@ class Deploy:
             with self._database.read() as connection:
                 sink.resume(connection)
         ending = self._forgotten_by_a_reboot(command, sink) or self._follow(command, sink)
+        if command.kind is CommandKind.FETCH and ending.status is Status.FAILED:
+            ending = self._with_advice(command, ending)
         if ending.status is Status.SUCCESS and not rest:
             self._name_survivors(command, sink)
         status = self._record(command, sink, ending, rest)
@@ -136,12 +142,19 @@ class Deploy:
             return Ending(Status.FAILED, None, str(error))
         return self._follower(command, sink).follow()
 
+    def _with_advice(self, command: Command, ending: Ending) -> Ending:
+        """A failed fetch is nearly always about the address or the credential: say what to do."""
+        size = self._executor.look(command.id).size
+        words = self._executor.read(command.id, max(0, size - 4000), 4000).decode("utf-8", "replace")
+        advice = git.advice(words, has_deploy_key=self._project.deploy_key_public is not None)
+        return replace(ending, cause=f"{ending.cause}. {advice}") if advice else ending
+
     def _forgotten_by_a_reboot(self, command: Command, sink: LogSink) -> Ending | None:
         """A host that lost its power can forget the run directory of a command that had just begun. Whether it ran
         cannot be told then, so it is not run again."""
         if command.id != self._resumed_id or self._executor.look(command.id).state is not RunState.ABSENT:
             return None
-        if command.started_at is None or command.started_at > self._executor.booted_at():
+        if command.boot_id == self._executor.boot_id():
             return None
         cause = f"the host was rebooted as {self._title(command)} began"
         sink.system(f"Interrupted: {cause}.")
@@ -158,13 +171,16 @@ class Deploy:
             with self._database.write() as connection:
                 by = lifecycle.cancel_requested_by(connection, self._id)
                 if not by:
-                    command.started_at = lifecycle.start_command(connection, command.id, self._runner_id)
+                    command.started_at = self._start(connection, command)
                 return by
 
         by = retrying(write)
         if not by:
             command.status = Status.RUNNING
         return by
+
+    def _start(self, connection: sa.Connection, command: Command) -> datetime:
+        return lifecycle.start_command(connection, command.id, self._runner_id, self._executor.boot_id())
 
     def _record(self, command: Command, sink: LogSink, ending: Ending, rest: Sequence[Command]) -> Status:
         """Commit a command's end with its last output and with what follows it: the deployment's end, or the next
@@ -194,7 +210,7 @@ class Deploy:
                     if by:
                         lifecycle.cancel(connection, self._id, self._runner_id, f"cancelled by {by}")
                         return Status.CANCELLED
-                    following.started_at = lifecycle.start_command(connection, following.id, self._runner_id)
+                    following.started_at = self._start(connection, following)
             return ending.status
 
         status = retrying(write)
@@ -293,7 +309,12 @@ class Deploy:
         if command.kind is CommandKind.FETCH:
             return None
         if pulls_itself(self._project) or command.kind is not CommandKind.STEP:
-            return self._working_copy.commit_of("HEAD")
+            try:
+                return self._working_copy.commit_of("HEAD")
+            except ExecutorError as error:
+                # The command's end is not to be lost over this.
+                log.warning("%s: the commit could not be read: %s", self._deployment.ref, error)
+                return None
         return self._deployment.commit_sha
 
     # Its end outside a command ----------------------------------------------------------------------------------

@@ -84,6 +84,7 @@ class Follower:
         self._save = save
         self._stop: Stop | None = None
         self._is_told = False
+        self._is_incomplete = False
         self._kill_at = 0.0
         self._killed_at: float | None = None
         self._exit_seen_at: float | None = None
@@ -136,15 +137,17 @@ class Follower:
         self._sink.skip_to(target, window)
 
     def _has_everything(self, look: Look) -> bool:
-        if self._sink.is_complete:
+        if self._sink.is_complete or self._is_incomplete:
             return True
         if look.size >= self._max_output_bytes // 512 * 512:
             self._sink.system(f"Output beyond {self._max_output_bytes} bytes (logs.max_spool_bytes) was discarded.")
+            self._is_incomplete = True
             return True
         self._exit_seen_at = self._exit_seen_at or time.monotonic()
         if time.monotonic() < self._exit_seen_at + MARK_PATIENCE_S:
             return False
         self._sink.system("The end of this command's output is missing: it could not be written.")
+        self._is_incomplete = True
         return True
 
     # Ending it --------------------------------------------------------------------------------------------------
@@ -195,7 +198,7 @@ class Follower:
             waits += [self._kill_at - now, SURVIVOR_POLL_S if is_busy else POLL_S]
         else:
             waits.append(SURVIVOR_POLL_S)
-        if self._exit_seen_at:
+        if self._exit_seen_at and not self._is_incomplete:
             waits.append(self._exit_seen_at + MARK_PATIENCE_S - now)
         return max(0.001, min(waits))
 

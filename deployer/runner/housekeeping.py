@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 
 import sqlalchemy as sa
 
 from deployer import clock
+from deployer.accounts import FORGET_AFTER
 from deployer.db import Database
 from deployer.executors.base import Executor
 from deployer.installation import Installation
 from deployer.models.deployment import Command
-from deployer.models.user import LoginSession
+from deployer.models.user import LoginSession, Throttle
 
 log = logging.getLogger("deployer.housekeeping")
 
@@ -38,9 +40,16 @@ def start(installation: Installation, executor: Executor) -> None:
 
 
 def tidy(installation: Installation, executor: Executor) -> None:
-    collect_finished(installation, executor)
-    executor.sweep()
-    end_expired_sessions(installation.database)
+    chores: list[Callable[[], None]] = [
+        lambda: collect_finished(installation, executor),
+        executor.sweep,
+        lambda: forget_expired(installation.database),
+    ]
+    for chore in chores:
+        try:
+            chore()
+        except Exception:
+            log.exception("a part of the housekeeping failed")
 
 
 def collect_finished(installation: Installation, executor: Executor) -> None:
@@ -52,10 +61,11 @@ def collect_finished(installation: Installation, executor: Executor) -> None:
             executor.collect(run_id)
 
 
-def end_expired_sessions(database: Database) -> None:
-    expired = LoginSession.expires_at < clock.now()
-    with database.read() as connection:
-        if not connection.scalar(sa.select(sa.func.count()).where(expired)):
-            return
+def forget_expired(database: Database) -> None:
+    """Sessions that have ended, and failed logins that no longer count."""
+    now = clock.now()
     with database.write() as connection:
-        connection.execute(sa.delete(LoginSession).where(expired))
+        connection.execute(sa.delete(LoginSession).where(LoginSession.expires_at < now))
+        connection.execute(
+            sa.delete(Throttle).where(Throttle.blocked_until < now, Throttle.last_failure_at < now - FORGET_AFTER)
+        )

@@ -85,9 +85,17 @@ class Runner:
             raise
         except Exception as error:
             log.exception("deployment %s ended by an error of the runner", deployment_id)
-            self._fail(deployment_id, f"an internal error: {type(error).__name__}; the runner's log says more")
+            self._fail(
+                executor, deployment_id, f"an internal error: {type(error).__name__}; the runner's log says more"
+            )
 
-    def _fail(self, deployment_id: str, cause: str) -> None:
+    def _fail(self, executor: LocalExecutor, deployment_id: str, cause: str) -> None:
+        """End a deployment that cannot be followed any more, with whatever of it still runs."""
+        with self._database.read() as connection:
+            running = lifecycle.running_command(connection, deployment_id)
+        if running:
+            executor.stop(running, deployment_id, force=True)
+
         def fail() -> None:
             with self._database.write() as connection:
                 lifecycle.fail(connection, deployment_id, self._id, cause)

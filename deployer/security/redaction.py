@@ -17,7 +17,7 @@ _MIN_LINE_BYTES = 8
 
 def patterns_of(secret: bytes) -> set[bytes]:
     """The forms in which a secret shows: itself, its longer lines, and base64 in all three alignments."""
-    forms = {secret, secret.replace(b"\n", b"\r\n")}
+    forms = {secret, secret.strip(), secret.replace(b"\n", b"\r\n")}
     if b"\n" in secret:
         # A key that is indented or numbered while it is printed shows line by line.
         forms.update(line for line in secret.splitlines() if len(line) >= _MIN_LINE_BYTES)
@@ -29,6 +29,12 @@ def patterns_of(secret: bytes) -> set[bytes]:
                 start = (0, 2, 3)[shift]
                 whole = (shift + len(plain)) // 3 * 4
                 forms.add(encoded[start:whole])
+        # As base64(1) and PEM break it: each line of it shows by itself.
+        text = base64.b64encode(plain)
+        for width in (64, 76):
+            if len(text) > width:
+                wrapped = (text[start : start + width] for start in range(0, len(text), width))
+                forms.update(part for part in wrapped if len(part) >= _MIN_LINE_BYTES)
     return {form for form in forms if len(form) >= MIN_SECRET_BYTES}
 
 

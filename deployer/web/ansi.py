@@ -9,15 +9,7 @@ import re
 
 from markupsafe import Markup, escape
 
-# CSI … final byte, OSC … BEL or ST (within a line, lest a stray one hides the rest), other two-byte escapes, and the
-# control characters that are not layout.
-_CONTROL = re.compile(
-    r"\x1b\[([0-9;:]*)m"
-    r"|\x1b\[[0-?]*[ -/]*[@-~]"
-    r"|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?"
-    r"|\x1b[@-Z\\-_]?"
-    r"|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\x80-\x9f]"
-)
+from deployer.security.control_sequences import CONTROL
 
 
 def render(data: bytes) -> Markup:
@@ -26,7 +18,7 @@ def render(data: bytes) -> Markup:
     style = Style()
     parts: list[str] = []
     position = 0
-    for match in _CONTROL.finditer(text):
+    for match in CONTROL.finditer(text):
         _put(parts, text[position : match.start()], style)
         position = match.end()
         if match[1] is not None:
@@ -54,18 +46,13 @@ def _line(line: str) -> tuple[str, bool]:
     shown, *others = line.split("\r")
     is_returned = False
     for part in others:
-        is_returned = not strip(part)
+        is_returned = not CONTROL.sub("", part)
         if is_returned:
             shown += part
         else:
-            kept += (match[0] for match in _CONTROL.finditer(shown))
+            kept += (match[0] for match in CONTROL.finditer(shown))
             shown = part
     return "".join(kept) + shown, is_returned
-
-
-def strip(text: str) -> str:
-    """The text without any control sequence."""
-    return _CONTROL.sub("", text)
 
 
 def _put(parts: list[str], text: str, style: Style) -> None:

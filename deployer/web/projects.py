@@ -125,7 +125,7 @@ def edit(name: str) -> ResponseReturnValue:
             projects.update(session, changed, wanted, config=parts.config, data_dir=parts.data_dir)
     except InvalidInput as error:
         return _form(request.form, forms.filled(rows) or [StepRow()], project, error.fields), 400
-    flash("Saved. Deployments that run or wait keep what they began with.")
+    flash("Saved. A deployment that runs keeps the steps it began with.")
     return redirect(url_for("projects.show", name=wanted.name))
 
 

@@ -37,7 +37,7 @@ def set_path() -> ResponseReturnValue:
             settings.set_extra_path(connection, text.splitlines())
     except InvalidInput as error:
         return _page(error.fields, text), 400
-    flash("Saved. Commands that start from now on get this PATH.")
+    flash("Saved. Deployments that begin from now on get this PATH.")
     return redirect(url_for("settings.show"))
 
 

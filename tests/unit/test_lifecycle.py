@@ -255,10 +255,10 @@ def test_two_deployments_of_a_delivery_are_impossible_unless_the_first_failed(op
 def test_a_command_begins_and_ends_once_and_by_its_runner_only(operator, write, running):
     command = planned(running)
     with pytest.raises(LostClaim):
-        write(lifecycle.start_command, command.id, OTHERS)
-    write(lifecycle.start_command, command.id, MINE)
+        write(lifecycle.start_command, command.id, OTHERS, "boot")
+    write(lifecycle.start_command, command.id, MINE, "boot")
     with pytest.raises(LostClaim):
-        write(lifecycle.start_command, command.id, MINE)
+        write(lifecycle.start_command, command.id, MINE, "boot")
     with pytest.raises(LostClaim):
         write(lifecycle.finish_command, command.id, OTHERS, Status.SUCCESS, exit_code=0, cause=None, progress=NOTHING)
     write(lifecycle.finish_command, command.id, MINE, Status.FAILED, exit_code=3, cause="it failed", progress=NOTHING)

@@ -35,7 +35,7 @@ class Log:
         with self.database.write() as connection:
             assert lifecycle.claim(connection, RUNNER) == self.deployment_id
             lifecycle.plan(connection, self.deployment_id, [planned])
-            lifecycle.start_command(connection, self.command_id, RUNNER)
+            lifecycle.start_command(connection, self.command_id, RUNNER, "boot")
 
     def sink(self, *, max_bytes: int = 1 << 20, secrets=(SECRET,)) -> LogSink:
         """A new sink, as a restarted runner makes it."""
@@ -401,7 +401,7 @@ def test_the_log_of_one_command_is_not_touched_by_anothers(log):
     with log.database.write() as connection:
         planned = PlannedCommand(other, 1, CommandKind.STEP, "next", "next", 60, "nonce")
         lifecycle.plan(connection, log.deployment_id, [planned])
-        lifecycle.start_command(connection, other, RUNNER)
+        lifecycle.start_command(connection, other, RUNNER, "boot")
         numbering = Numbering.of(connection, log.deployment_id)
     following = LogSink(
         deployment_id=log.deployment_id,

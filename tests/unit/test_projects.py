@@ -113,7 +113,7 @@ def test_a_name_and_a_directory_are_taken_once(make_project):
     assert caught.value.fields == {"name": "Another project has this name."}
     with pytest.raises(InvalidInput) as caught:
         make_project(name="other", path="/srv/app/")
-    assert caught.value.fields == {"path": "The project app already uses this directory."}
+    assert caught.value.fields == {"path": "The project app already uses this directory, or one inside or around it."}
 
 
 def test_a_step_is_named_by_the_first_line_of_its_command(make_project):

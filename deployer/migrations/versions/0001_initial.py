@@ -247,6 +247,7 @@ def upgrade() -> None:
         sa.Column("exit_code", sa.Integer(), nullable=True),
         sa.Column("started_at", sa.BigInteger(), nullable=True),
         sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.Column("boot_id", sa.String(length=36), nullable=True),
         sa.Column("nonce", sa.String(length=32), nullable=False),
         sa.Column("output_offset", sa.BigInteger(), nullable=False),
         sa.Column("cut_bytes", sa.BigInteger(), nullable=False),

@@ -106,7 +106,7 @@ def test_an_unreachable_repository_fails_with_gits_own_words(operator, make_proj
     deployment = operator.wait_for_end(operator.deploy(make_project("true", url=str(tmp_path / "nowhere"))))
 
     assert deployment.status == "failed"
-    assert deployment.cause == f"'git fetch {tmp_path}/nowhere' exited with 128"
+    assert deployment.cause.startswith(f"'git fetch {tmp_path}/nowhere' exited with 128. Check the address")
     assert "does not appear to be a git repository" in operator.log(deployment.id)
     assert [command.status for command in operator.commands(deployment.id)] == ["failed", "skipped", "skipped"]
 

@@ -170,7 +170,7 @@ def test_a_directory_that_another_project_uses_is_refused_at_the_field(member, n
 
     assert (answer.status, answer.page.error_at("path")) == (
         400,
-        f"The project {project.name} already uses this directory.",
+        f"The project {project.name} already uses this directory, or one inside or around it.",
     )
 
 
