@@ -17,9 +17,9 @@ import socket
 import threading
 import time
 from collections import deque
-from typing import Any
+from typing import Any, cast
+from urllib.parse import unquote
 
-from gunicorn.http import wsgi
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from deployer.hooks import PREFIX, Receiver
@@ -94,7 +94,7 @@ class HookLane:
                 continue
             try:
                 request = next(conn.parser)
-                response, environ = wsgi.create(request, conn.sock, conn.client, conn.server, self._worker.cfg)
+                environ = _environ(request, conn)
             except Exception as error:
                 # A malformed head: gunicorn's own answer to it, and the end of the connection.
                 conn.sock.setblocking(True)
@@ -102,8 +102,8 @@ class HookLane:
                 self._leave(conn, goes_on=False)
                 continue
             if self._believe:
-                self._believe(environ, response.start_response)
-            whole.append((conn, response, environ))
+                self._believe(environ, cast(Any, None))
+            whole.append((conn, request, environ))
         if not whole:
             return
         try:
@@ -113,12 +113,11 @@ class HookLane:
             for conn, _, _ in whole:
                 self._leave(conn, goes_on=False)
             raise
-        for (conn, response, _), answer in zip(whole, answers, strict=True):
+        for (conn, request, _), answer in zip(whole, answers, strict=True):
+            is_kept = self._worker.alive and not request.should_close()
             try:
-                for part in answer.send(response.start_response):
-                    response.write(part)
-                response.close()
-                is_kept = not response.should_close() and conn.parser.finish_body(deadline=time.monotonic() + 1)
+                conn.sock.sendall(answer.wire(is_kept=is_kept))
+                is_kept = is_kept and conn.parser.finish_body(deadline=time.monotonic() + 1)
             except (OSError, ValueError):
                 is_kept = False  # it left, or does not read what it is answered
             if not is_kept:
@@ -139,6 +138,22 @@ class HookLane:
             with contextlib.suppress(OSError):
                 self._poller.unregister(fd)
         self._worker.lane_is_done(conn, goes_on=goes_on)
+
+
+def _environ(request: Any, conn: Any) -> dict[str, Any]:
+    """What `Receiver` reads of a request, as WSGI names it (PEP 3333)."""
+    environ = {
+        "REQUEST_METHOD": request.method,
+        "PATH_INFO": unquote(request.path),
+        "REMOTE_ADDR": conn.client[0],
+        "wsgi.input": request.body,
+    }
+    for name, value in request.headers:
+        key = name.replace("-", "_")
+        key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+        # A header that comes twice is one list (RFC 9110, 5.3).
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    return environ
 
 
 def _no_app(_environ: dict[str, Any], _start_response: Any) -> list[bytes]:

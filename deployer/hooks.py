@@ -7,15 +7,16 @@ single COMMIT, and only then are they answered. 200 means "on disk".
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from deployer import clock, projects
@@ -65,7 +66,20 @@ class Answer:
     deployment_id: str | None = None
 
     def send(self, start_response: StartResponse, *, is_head: bool = False) -> list[bytes]:
+        """As a WSGI answer."""
         body = self.text.encode()
+        start_response(f"{self.status.value} {self.status.phrase}", self._headers(body))
+        return [] if is_head else [body]
+
+    def wire(self, *, is_kept: bool) -> bytes:
+        """As bytes of HTTP/1.1 (RFC 9112)."""
+        body = self.text.encode()
+        lines = [f"HTTP/1.1 {self.status.value} {self.status.phrase}", f"Date: {formatdate(usegmt=True)}"]
+        lines += [f"{name}: {value}" for name, value in self._headers(body)]
+        lines.append(f"Connection: {'keep-alive' if is_kept else 'close'}\r\n\r\n")
+        return "\r\n".join(lines).encode("latin-1") + body
+
+    def _headers(self, body: bytes) -> list[tuple[str, str]]:
         headers = [
             ("Content-Type", "text/plain; charset=utf-8"),
             ("Content-Length", str(len(body))),
@@ -77,8 +91,7 @@ class Answer:
             headers.append(("Retry-After", str(RETRY_AFTER_S)))
         if self.status is HTTPStatus.METHOD_NOT_ALLOWED:
             headers.append(("Allow", "POST"))
-        start_response(f"{self.status.value} {self.status.phrase}", headers)
-        return [] if is_head else [body]
+        return headers
 
 
 _NOT_FOUND = Answer(HTTPStatus.NOT_FOUND, "Project not found")
@@ -208,9 +221,14 @@ class Receiver:
             sealed_secret=secret[0],
             event_name=event.name if event else None,
             guid=guid if 0 < len(guid) <= 64 and guid.isascii() else None,
-            headers=json.dumps({label: environ[key][:255] for key, label in _KEPT_HEADERS.items() if key in environ}),
+            headers=_kept_headers(environ),
             remote_address=address,
         )
+
+
+def _kept_headers(environ: Environ) -> str:
+    kept = {label: environ[key][:255] for key, label in _KEPT_HEADERS.items() if key in environ}
+    return msgspec.json.encode(kept).decode()
 
 
 def _answer(decision: Decision, deployment_id: str | None) -> Answer:
