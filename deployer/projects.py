@@ -71,7 +71,7 @@ def validate(given: ProjectInput, config: Config) -> None:
         errors["branch"] = _sentence(problem)
     if given.path and not _is_absolute_path(given.path):
         errors["path"] = "Give an absolute path, beginning with a slash."
-    elif given.path and not given.path.strip("/"):
+    elif given.path and _one_spelling(given.path) == "/":
         errors["path"] = "Give a directory of its own, not the root of the file system."
     elif given.path and _is_in_data_folder(given.path, config):
         errors["path"] = "Give a directory outside Deployer's own data folder, or none."
@@ -95,7 +95,13 @@ def _is_absolute_path(path: str) -> bool:
 def _is_in_data_folder(path: str, config: Config) -> bool:
     """A working copy of one's own choice there could be the database's folder, or another project's copy."""
     data_dir = DataDir(config.data_dir)
-    return Path(os.path.normpath(path)).is_relative_to(data_dir.root) and not data_dir.owns(path)
+    return Path(_one_spelling(path)).is_relative_to(data_dir.root) and not data_dir.owns(_one_spelling(path))
+
+
+def _one_spelling(path: str) -> str:
+    """Of the ways to write an absolute path, the one to compare and to keep. Two slashes in front mean one on Linux,
+    but POSIX lets them mean more, so ``normpath`` leaves them."""
+    return os.path.normpath("/" + path.lstrip("/"))
 
 
 def _step_problem(step: StepInput) -> str | None:
@@ -127,7 +133,7 @@ def create(session: Session, given: ProjectInput, *, config: Config, data_dir: D
     project = Project(
         id=project_id,
         name=given.name,
-        path=os.path.normpath(given.path) if given.path else str(data_dir.checkouts / given.name),
+        path=_one_spelling(given.path) if given.path else str(data_dir.checkouts / given.name),
         created_at=now,
         updated_at=now,
         webhook_secret=vault.seal(new_webhook_secret(), place(project_id, "webhook_secret")),
@@ -144,7 +150,7 @@ def update(session: Session, project: Project, given: ProjectInput, *, config: C
     validate(given, config)
     _refuse_taken_name(session, given.name, project.id)
     if given.path:
-        project.path = os.path.normpath(given.path)
+        project.path = _one_spelling(given.path)
     elif not data_dir.owns(project.path):
         project.path = str(data_dir.checkouts / given.name)
     # Old rows go before new ones come: their positions are unique.

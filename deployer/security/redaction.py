@@ -17,11 +17,13 @@ _MIN_LINE_BYTES = 8
 
 def patterns_of(secret: bytes) -> set[bytes]:
     """The forms in which a secret shows: itself, its longer lines, and base64 in all three alignments."""
-    forms = {secret, secret.strip(), secret.replace(b"\n", b"\r\n")}
+    # Shells take the newline from the end of what they read: "$(cat file)".
+    bare = secret.strip() if len(secret.strip()) >= MIN_SECRET_BYTES else secret
+    forms = {secret, bare, secret.replace(b"\n", b"\r\n")}
     if b"\n" in secret:
         # A key that is indented or numbered while it is printed shows line by line.
         forms.update(line for line in secret.splitlines() if len(line) >= _MIN_LINE_BYTES)
-    for plain in (secret, secret + b"\n"):
+    for plain in {secret, secret + b"\n", bare, bare + b"\n"}:
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             for shift in range(3):
                 encoded = encode(b"\0" * shift + plain)

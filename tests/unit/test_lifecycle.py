@@ -119,6 +119,29 @@ def test_a_running_deployment_comes_to_its_end_with_cause_time_and_event(operato
 
 
 @pytest.mark.parametrize(("status", "cause"), ENDINGS)
+def test_an_end_outside_a_command_closes_the_one_that_runs_with_the_same_status(
+    operator, write, running, status, cause
+):
+    write(lifecycle.start_command, planned(running).id, MINE, "boot")
+
+    write(lifecycle.end, running, MINE, status, cause)
+
+    (command,) = operator.commands(running)
+    assert (command.status, command.cause) == (status, cause)
+    assert command.finished_at == operator.deployment(running).finished_at
+
+
+def test_an_end_leaves_the_commands_that_have_ended_as_they_are(operator, write, running):
+    command = planned(running)
+    write(lifecycle.start_command, command.id, MINE, "boot")
+    write(lifecycle.finish_command, command.id, MINE, Status.SUCCESS, exit_code=0, cause=None, progress=NOTHING)
+
+    write(lifecycle.fail, running, MINE, "it failed")
+
+    assert [one.status for one in operator.commands(running)] == ["success"]
+
+
+@pytest.mark.parametrize(("status", "cause"), ENDINGS)
 def test_an_end_by_a_runner_that_lost_its_claim_changes_nothing(operator, write, running, status, cause):
     with pytest.raises(LostClaim):
         write(lifecycle.end, running, OTHERS, status, cause)

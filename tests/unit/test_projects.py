@@ -116,6 +116,75 @@ def test_a_name_and_a_directory_are_taken_once(make_project):
     assert caught.value.fields == {"path": "The project app already uses this directory, or one inside or around it."}
 
 
+@pytest.mark.parametrize(
+    "path", ["/srv/app/public", "/srv", "/srv/app/../app/x", "/srv/x/../app", "//srv/app", "/srv/./app//"]
+)
+def test_a_directory_inside_or_around_another_projects_is_refused(make_project, operator, path):
+    make_project(name="app", path="/srv/app")
+    other = make_project(name="other", path="/srv/application")
+    said = {"path": "The project app already uses this directory, or one inside or around it."}
+
+    with pytest.raises(InvalidInput) as made:
+        make_project(name="third", path=path)
+    with pytest.raises(InvalidInput) as changed:
+        operator.change(other, path=path)
+
+    assert made.value.fields == changed.value.fields == said
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{data}",
+        "{data}/",
+        "/{data}",
+        "{data}/spool",
+        "{data}/mirrors/app",
+        "{data}/checkouts",
+        "{data}/checkouts/",
+        "{data}/checkouts/app/..",
+        "{data}/checkouts/app/nested",
+        "{data}/checkouts/../spool",
+        "/srv/..{data}/key",
+    ],
+)
+def test_a_directory_in_the_data_folder_is_refused(installation, make_project, path):
+    given = path.format(data=installation.data_dir.root)
+
+    with pytest.raises(InvalidInput) as caught:
+        make_project(path=given)
+
+    assert caught.value.fields == {"path": "Give a directory outside Deployer's own data folder, or none."}
+
+
+@pytest.mark.parametrize("path", ["/..", "/.", "/srv/..", "//"])
+def test_the_root_of_the_file_system_is_refused_however_it_is_written(make_project, path):
+    with pytest.raises(InvalidInput) as caught:
+        make_project(path=path)
+
+    assert caught.value.fields == {"path": "Give a directory of its own, not the root of the file system."}
+
+
+def test_a_place_in_our_own_folder_is_ours_and_only_that(installation):
+    owns, ours = installation.data_dir.owns, installation.data_dir.checkouts
+
+    assert owns(f"{ours}/app")
+    assert owns(f"{ours}/app/")
+    assert owns(f"{ours}/x/../app")
+    for foreign in (
+        ours,
+        f"{ours}/",
+        f"{ours}/.",
+        f"{ours}/..",
+        f"{ours}/app/..",
+        f"{ours}/../spool",
+        f"{ours}x/app",
+    ):
+        assert not owns(str(foreign))
+    assert not owns(f"{ours}/app/nested")
+    assert not owns("/srv/app")
+
+
 def test_a_step_is_named_by_the_first_line_of_its_command(make_project):
     project = make_project("npm ci\nnpm run build", StepInput("true", name=" Restart "), "x" * 80)
 
@@ -183,6 +252,22 @@ def test_a_deleted_project_is_gone_with_its_history(installation, operator, make
 
 def test_a_directory_that_is_not_ours_is_never_removed(installation, make_project, tmp_path):
     project = make_project(path=str(tmp_path / "site"))
+
+    with installation.database.write_session() as session:
+        folders = projects.delete(session, projects.find(session, project.id), installation.data_dir)
+
+    assert folders == [installation.data_dir.mirror(project.id)]
+
+
+@pytest.mark.parametrize(
+    "path", ["{checkouts}", "{checkouts}/..", "{checkouts}/../../site", "{checkouts}/app/nested"]
+)
+def test_a_path_on_record_that_only_looks_like_ours_is_not_removed_either(installation, make_project, path):
+    """As an earlier version may have stored it."""
+    project = make_project()
+    stored = path.format(checkouts=installation.data_dir.checkouts)
+    with installation.database.write() as connection:
+        connection.execute(sa.update(Project).where(Project.id == project.id).values(path=stored))
 
     with installation.database.write_session() as session:
         folders = projects.delete(session, projects.find(session, project.id), installation.data_dir)

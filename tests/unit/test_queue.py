@@ -292,6 +292,32 @@ def test_a_newer_push_asks_the_running_one_to_end_where_the_project_says_so(inst
     assert operator.deployment(first.deployment_id).cancel_requested_by == "a newer push"
 
 
+def test_a_newer_push_leaves_a_running_manual_deployment_alone(installation, operator, sender, project):
+    operator.change(project, cancel_running=True)
+    by_hand = operator.deploy(project)
+    with installation.database.write() as connection:
+        lifecycle.claim(connection, "runner")
+
+    sender.push(SHAS[1])
+
+    assert operator.deployment(by_hand).cancel_requested_at is None
+
+
+def test_a_newer_push_leaves_the_running_push_of_another_branch_alone(installation, operator, sender, project):
+    operator.change(project, cancel_running=True)
+    (first,) = sender.push(SHAS[0])
+    with installation.database.write() as connection:
+        lifecycle.claim(connection, "runner")
+    operator.change(project, cancel_running=True, branch="dev")
+
+    (second,) = sender.send(
+        sender.request(event=Event("push", push=Push(ref="refs/heads/dev", branch="dev", sha=SHAS[1])))
+    )
+
+    assert second.decision.verdict is Verdict.DEPLOYED
+    assert operator.deployment(first.deployment_id).cancel_requested_at is None
+
+
 def test_a_newer_push_leaves_the_running_one_alone_otherwise(installation, operator, sender):
     (first,) = sender.push(SHAS[0])
     with installation.database.write() as connection:
@@ -319,6 +345,16 @@ def test_the_first_verified_delivery_connects_the_project(installation, sender, 
     sender.push(SHAS[0])
 
     assert connected_at(installation, project) == first
+
+
+def test_a_push_signed_with_the_secret_before_a_rotation_connects_nothing(installation, sender, project):
+    request = sender.request()
+    with installation.database.write_session() as session:
+        projects.rotate_webhook_secret(projects.find(session, project.id), installation.vault)
+
+    sender.send(request)
+
+    assert connected_at(installation, project) is None
 
 
 def test_an_unverified_request_connects_nothing(installation, sender, project):

@@ -81,6 +81,42 @@ def test_only_what_could_begin_a_secret_is_held_back(data, given_stream):
         assert not held or any(len(pattern) > len(held) and pattern.startswith(held) for pattern in patterns)
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.binary(min_size=MIN_SECRET_BYTES, max_size=200), st.sampled_from([64, 76]), st.sampled_from([b"", b"\n"]))
+def test_no_line_of_wrapped_base64_of_a_secret_is_ever_shown(secret, width, end):
+    lines = wrapped(secret + end, width)
+
+    shown = Redactor([secret]).whole(b"\n".join(lines))
+
+    assert not any(line in shown for line in lines if len(line) >= 8)
+
+
+def wrapped(plain: bytes, width: int) -> list[bytes]:
+    """As ``base64 -w`` prints it."""
+    text = base64.b64encode(plain)
+    return [text[start : start + width] for start in range(0, len(text), width)]
+
+
+@pytest.mark.parametrize("width", [64, 76])
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n"])
+def test_a_long_secret_is_masked_in_wrapped_base64_with_and_without_its_newline(width, end):
+    secret = "".join(f"{number:04x}" for number in range(40))
+    redactor = Redactor([(secret + end).encode()])
+
+    for plain in (secret, secret + "\n", secret + end):
+        for line in wrapped(plain.encode(), width):
+            assert len(line) < 8 or redactor.whole(line).startswith(MASK)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\n\n", b"\r\n", b" "])
+def test_a_secret_with_a_newline_behind_it_is_masked_without_it_too(end):
+    """``$(cat …)`` takes it away."""
+    redactor = Redactor([b"correct-horse" + end])
+
+    assert redactor.whole(b"<correct-horse>") == b"<***>"
+    assert redactor.whole(base64.b64encode(b"correct-horse")).startswith(MASK)
+
+
 def test_an_ordinary_line_is_shown_at_once():
     redactor = Redactor([b"correct-horse"])
 

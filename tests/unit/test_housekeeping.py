@@ -1,0 +1,77 @@
+"""What the hourly tidying does, and that one chore that fails does not stop the others."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from deployer import accounts, clock
+from deployer.executors.local import LocalExecutor
+from deployer.models.user import LoginSession, Throttle, User
+from deployer.runner import housekeeping
+
+
+@pytest.fixture
+def executor(installation):
+    made = LocalExecutor(installation.data_dir.spool)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def throttles(operator):
+    return lambda: {one.key for one in operator.rows(sa.select(*Throttle.__table__.columns))}
+
+
+@pytest.fixture
+def note(installation):
+    """Put a throttle on record: when the last failure was, and until when the next try has to wait."""
+
+    def note(key: str, *, failed_at, blocked_until) -> None:
+        with installation.database.write() as connection:
+            connection.execute(
+                sa.insert(Throttle).values(
+                    key=key, failures=3, last_failure_at=failed_at, blocked_until=blocked_until
+                )
+            )
+
+    return note
+
+
+def test_failed_logins_that_no_longer_count_are_forgotten(installation, executor, throttles, note):
+    now = clock.now()
+    long_ago = now - accounts.FORGET_AFTER - timedelta(minutes=1)
+    note("account:old", failed_at=long_ago, blocked_until=long_ago)
+    note("account:recent", failed_at=now - timedelta(minutes=1), blocked_until=now - timedelta(minutes=1))
+    note("account:blocked", failed_at=long_ago, blocked_until=now + timedelta(minutes=1))
+
+    housekeeping.tidy(installation, executor)
+
+    assert throttles() == {"account:recent", "account:blocked"}
+
+
+def test_sessions_that_have_ended_are_forgotten(installation, operator, executor):
+    accounts.create_user(installation.database, "ada", "ada@example.com", "correct horse battery", is_admin=True)
+    with installation.database.write_session() as session:
+        user = session.scalars(sa.select(User)).one()
+        for days in (-1, 1):
+            accounts.open_session(session, user, days=days, address="192.0.2.1", agent="a browser")
+
+    housekeeping.tidy(installation, executor)
+
+    (left,) = operator.rows(sa.select(*LoginSession.__table__.columns))
+    assert left.expires_at > clock.now()
+
+
+def test_a_chore_that_fails_is_told_and_does_not_stop_the_others(installation, executor, throttles, note, caplog):
+    long_ago = clock.now() - accounts.FORGET_AFTER - timedelta(minutes=1)
+    note("account:old", failed_at=long_ago, blocked_until=long_ago)
+    shutil.rmtree(installation.data_dir.spool)
+
+    housekeeping.tidy(installation, executor)
+
+    assert throttles() == set()
+    assert "a part of the housekeeping failed" in caplog.text
