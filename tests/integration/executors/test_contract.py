@@ -163,6 +163,21 @@ def test_files_come_with_the_run_and_go_with_its_collection(place):
     assert not os.path.exists((place.folder / "where").read_text().strip() + "/deploy_key")
 
 
+def test_what_a_command_put_beside_its_inputs_goes_with_the_collection_too(place):
+    run_id = place.launch(
+        'dir=${KEY%/*}; mkdir -p "$dir/made/deeper"; echo x > "$dir/made/deeper/file"; ln -s / "$dir/link"; '
+        'echo "$dir" > where',
+        files={"deploy_key": b"private"},
+        environment={"KEY": "{run_dir}/deploy_key"},
+    )
+    place.finish(run_id)
+
+    place.executor.collect(run_id)
+
+    assert set(os.listdir((place.folder / "where").read_text().strip())) <= {"pid", "exit"}
+    assert os.path.exists("/etc")
+
+
 def test_output_is_bounded(place):
     run_id = place.launch("head -c 3000000 /dev/zero; exit 9", max_output_bytes=1024 * 1024)
 

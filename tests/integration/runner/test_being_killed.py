@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from deployer.executors import processes
+from deployer.models import Command
+from tests.support.repository import git
 from tests.support.waiting import wait_until
 
 # Numbered lines, a mark in a file for each time that the step is begun, and a digest of what was printed.
@@ -20,6 +24,8 @@ echo x >> ../begun
 i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo "line $i of the output"; [ $((i % 10)) -ne 0 ] || sleep 0.005; done
 """
 LONG_OUTPUT = "".join(f"line {number} of the output\n" for number in range(1, 401)).encode()
+
+EARLIER_BOOT = "00000000-0000-0000-0000-000000000000"
 
 
 def begun(project) -> list[str]:
@@ -164,7 +170,7 @@ def test_a_host_that_was_rebooted_under_a_step_is_named_as_the_cause(operator, m
     command = operator.steps(deployment_id)[0]
     pid_file = operator.installation.data_dir.spool / command.id / "pid"
     pid, started, _boot = pid_file.read_text().split()
-    pid_file.write_text(f"{pid} {started} 00000000-0000-0000-0000-000000000000\n")
+    pid_file.write_text(f"{pid} {started} {EARLIER_BOOT}\n")
 
     runner.start()
 
@@ -172,6 +178,57 @@ def test_a_host_that_was_rebooted_under_a_step_is_named_as_the_cause(operator, m
     assert deployment.status == "interrupted"
     assert deployment.cause == "the host was rebooted while step 'echo started; sleep 1000' ran"
     assert [step.status for step in operator.steps(deployment_id)] == ["interrupted", "skipped"]
+
+
+def test_a_command_whose_run_was_forgotten_by_a_reboot_is_interrupted_and_not_run(
+    operator, installation, make_project, make_runner
+):
+    project = make_project("echo x >> ../begun; echo started; sleep 1000", "echo y >> ../begun")
+    runner = make_runner().start()
+    deployment_id = operator.deploy(project)
+    operator.wait_for_output(deployment_id, b"started")
+    runner.kill()
+    command = operator.steps(deployment_id)[0]
+    assert command.boot_id == processes.boot_id()
+    for pid in processes.with_variable(f"DEPLOY_ID={deployment_id}".encode()):
+        os.kill(pid, signal.SIGKILL)
+    run = installation.data_dir.spool / command.id
+    wait_until((run / "exit").exists, "the launcher's last word")
+    shutil.rmtree(run)
+    with installation.database.write() as connection:
+        connection.execute(sa.update(Command).where(Command.id == command.id).values(boot_id=EARLIER_BOOT))
+
+    runner.start()
+
+    deployment = operator.wait_for_end(deployment_id)
+    assert deployment.status == "interrupted"
+    assert deployment.cause == ("the host was rebooted as step 'echo x >> ../begun; echo started; sleep 1000' began")
+    assert [step.status for step in operator.steps(deployment_id)] == ["interrupted", "skipped"]
+    assert begun(project) == ["x"]
+
+
+def test_a_command_that_goes_on_is_not_settled_on_its_commit_again(
+    operator, installation, repository, make_project, make_runner, tmp_path
+):
+    """The branch may have gone on, or be gone, and what runs has been begun for the commit on record."""
+    copy = tmp_path / "by-hand"
+    git("clone", "--quiet", repository.url, str(copy))
+    project = make_project(
+        "git pull --quiet; echo started; while [ ! -e ../go ]; do sleep 0.01; done; echo ended", path=str(copy)
+    )
+    runner = make_runner().start()
+    deployment_id = operator.deploy(project)
+    operator.wait_for_output(deployment_id, b"started")
+    assert [one.kind for one in operator.commands(deployment_id)] == ["fetch", "step"]
+    runner.kill()
+    git(f"--git-dir={installation.data_dir.mirror(project.id)}", "update-ref", "-d", "refs/heads/main")
+
+    (tmp_path / "go").touch()
+    runner.start()
+
+    deployment = operator.wait_for_end(deployment_id)
+    assert (deployment.status, deployment.commit_sha) == ("success", repository.tip())
+    assert operator.step_output(deployment_id) == b"started\nended\n"
 
 
 def test_a_second_runner_waits_for_the_first_ones_end(operator, make_project, make_runner):

@@ -39,12 +39,17 @@ def test_a_private_repository_is_deployed_with_its_deploy_key(operator, installa
     assert not list(installation.data_dir.root.rglob("deploy_key"))
 
 
-def test_a_key_that_the_server_does_not_know_fails_with_its_words(operator, project, runner):
+def test_a_key_that_the_server_does_not_know_fails_with_its_words_and_what_to_do(operator, project, runner):
     operator.make_deploy_key(project)
 
     deployment = operator.wait_for_end(operator.deploy(project))
 
     assert deployment.status == "failed"
+    assert deployment.cause == (
+        f"'git fetch {project.repository_url}' exited with 128. "
+        "Add the deploy key shown on the project's page to the repository."
+    )
+    assert operator.commands(deployment.id)[0].cause == deployment.cause
     assert "Permission denied" in operator.log(deployment.id)
 
 
@@ -52,6 +57,7 @@ def test_without_a_deploy_key_no_other_key_is_tried(operator, ssh_server, projec
     deployment = operator.wait_for_end(operator.deploy(project))
 
     assert deployment.status == "failed"
+    assert deployment.cause.endswith(" Make a deploy key on the project's page and add it to the repository.")
     assert "Permission denied" in operator.log(deployment.id)
 
 
@@ -66,6 +72,7 @@ def test_a_changed_host_key_is_refused_before_the_key_is_shown(
     deployment = operator.wait_for_end(operator.deploy(project))
 
     assert deployment.status == "failed"
+    assert "This host's key is not pinned" in deployment.cause
     assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in operator.log(deployment.id)
 
 

@@ -101,6 +101,28 @@ def test_a_cancel_ends_grandchildren(operator, make_project, runner, start):
     assert is_gone(child)
 
 
+def test_a_deployment_that_cannot_be_followed_any_more_ends_with_its_processes(
+    operator, installation, make_project, runner
+):
+    deployment_id = operator.deploy(make_project("echo $$ > leader; echo started; sleep 1000", "echo never"))
+    operator.wait_for_output(deployment_id, b"started")
+    first, _ = operator.steps(deployment_id)
+    leader = pid_in(f"{installation.data_dir.checkouts}/app/leader")
+    output = installation.data_dir.spool / first.id / "output"
+    output.rename(output.with_name("elsewhere"))
+    output.mkdir()
+
+    deployment = operator.wait_for_end(deployment_id)
+
+    assert deployment.status == "failed"
+    assert deployment.cause.startswith("an internal error: IsADirectoryError")
+    wait_until(lambda: is_gone(leader), "the end of the step")
+    first, second = operator.steps(deployment_id)
+    assert (first.status, first.cause, second.status) == ("failed", deployment.cause, "skipped")
+    assert first.finished_at is not None
+    assert runner.is_running
+
+
 def test_a_timeout_fails_the_deployment_and_ends_the_group(operator, make_project, runner):
     project = make_project(StepInput("sleep 1000 & echo $! > child; sleep 1000", name="slow", timeout_s=1))
     deployment_id = operator.deploy(project)

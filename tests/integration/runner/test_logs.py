@@ -10,12 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from deployer.config import LogSettings
+from deployer.config import LogSettings, RunnerSettings
 from deployer.executors import processes
 from tests.support.waiting import wait_until
 
 BOUND = 64 * 1024
 SPOOL = 1024 * 1024
+
+# A step's beginning: something that outlives it, and that ends by KILL only.
+DEAF = """
+setsid sh -c 'trap "" TERM; echo $$ > ../deaf; while :; do sleep 0.1; done' > /dev/null 2>&1 &
+while [ ! -s ../deaf ]; do sleep 0.01; done
+"""
 
 
 def test_five_megabytes_are_stored_to_the_byte(operator, make_project, runner):
@@ -78,20 +84,46 @@ class TestBounds:
         assert f"Output beyond {SPOOL} bytes (logs.max_spool_bytes) was discarded." in operator.remarks(step)
         assert step.cut_bytes + len(operator.output(step)) == SPOOL
 
+    def test_that_output_was_discarded_is_said_once_while_survivors_are_waited_for(
+        self, operator, make_project, runner
+    ):
+        project = make_project(f"{DEAF}\nhead -c 3000000 /dev/zero | tr '\\0' 'y'; echo x > ../printed; sleep 1000")
+        deployment_id = operator.deploy(project)
+        printed = Path(project.path).parent / "printed"
+        wait_until(printed.exists, "the output")
+
+        operator.cancel(deployment_id)
+
+        assert operator.wait_for_end(deployment_id).status == "cancelled"
+        assert operator.remarks(operator.steps(deployment_id)[0]).count("was discarded.") == 1
+
+
+class TestSurvivors:
+    @pytest.fixture
+    def config(self, config):
+        # Longer than the patience with a missing end mark.
+        return replace(config, runner=RunnerSettings(cancel_grace=3))
+
+    def test_that_the_end_of_the_output_is_missing_is_said_once_while_survivors_are_waited_for(
+        self, operator, installation, make_project, runner
+    ):
+        deployment_id = operator.deploy(make_project(f"{DEAF}\necho started; sleep 1000"))
+        operator.wait_for_output(deployment_id, b"started")
+        kill_copiers(installation.data_dir.spool / operator.steps(deployment_id)[0].id)
+
+        operator.cancel(deployment_id)
+
+        assert operator.wait_for_end(deployment_id).status == "cancelled"
+        remarks = operator.remarks(operator.steps(deployment_id)[0])
+        assert remarks.count("The end of this command's output is missing") == 1
+        assert remarks.count("Cancelled by ada.") == 1
+
 
 def test_an_exit_without_the_end_of_the_output_is_said_to_be_incomplete(operator, installation, make_project, runner):
     project = make_project("echo started; while [ ! -e ../go ]; do sleep 0.01; done", "echo next")
     deployment_id = operator.deploy(project)
     operator.wait_for_output(deployment_id, b"started")
-    run = installation.data_dir.spool / operator.steps(deployment_id)[0].id
-    launcher = int((run / "pid").read_text().split()[0])
-    # Whatever takes the output: all of the launcher's session that has the output file open.
-    output = str(run / "output")
-    copiers = [pid for pid in processes.in_session(launcher) if output in open_files(pid)]
-    assert copiers
-    for pid in copiers:
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not any(output in open_files(pid) for pid in copiers), "the copier's end")
+    kill_copiers(installation.data_dir.spool / operator.steps(deployment_id)[0].id)
     (Path(project.path).parent / "go").touch()
 
     deployment = operator.wait_for_end(deployment_id)
@@ -100,6 +132,17 @@ def test_an_exit_without_the_end_of_the_output_is_said_to_be_incomplete(operator
     assert (deployment.status, step.exit_code) == ("success", 0)
     assert operator.output(step) == b"started\n"
     assert "The end of this command's output is missing: it could not be written." in operator.remarks(step)
+
+
+def kill_copiers(run: Path) -> None:
+    """Kill whatever takes a run's output: all of the launcher's session that has the output file open."""
+    launcher = int((run / "pid").read_text().split()[0])
+    output = str(run / "output")
+    copiers = [pid for pid in processes.in_session(launcher) if output in open_files(pid)]
+    assert copiers
+    for pid in copiers:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(output in open_files(pid) for pid in copiers), "the copier's end")
 
 
 def open_files(pid: int) -> set[str]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from deployer.deployments import lifecycle
+from deployer.errors import ExecutorError
+from deployer.executors.local import LocalExecutor
+from deployer.runner.deploy import Deploy
 from tests.support.repository import git
 
 
@@ -45,6 +49,56 @@ def test_a_detached_working_copy_is_put_back_on_its_branch(operator, repository,
 
     assert kinds(operator, deployment.id) == ["fetch", "clone", "step"]
     assert (deployment.status, deployment.deployed_sha) == ("success", tip)
+
+
+def test_a_branch_that_was_made_later_is_deployed_after_the_project_was_changed_to_it(
+    operator, repository, make_project, runner
+):
+    project = make_project("git pull --ff-only", "cat VERSION.txt")
+    repository.commit(VERSION_txt="main\n")
+    assert operator.wait_for_end(operator.deploy(project)).status == "success"
+    repository.git("checkout", "--quiet", "-b", "later")
+    repository.commit(VERSION_txt="later\n")
+    project = operator.change(project, branch="later")
+
+    first = operator.wait_for_end(operator.deploy(project))
+
+    assert first.status == "success", operator.log(first.id)
+    assert operator.step_output(first.id, 1) == b"later\n"
+    tip = repository.commit(VERSION_txt="later still\n")
+    second = operator.wait_for_end(operator.deploy(project))
+    assert (second.status, second.deployed_sha) == ("success", tip)
+    back = operator.wait_for_end(operator.deploy(operator.change(project, branch="main")))
+    assert (back.status, operator.step_output(back.id, 1)) == ("success", b"main\n")
+
+
+class SilentCopy(LocalExecutor):
+    """A host on which git cannot be asked about one directory."""
+
+    directory = ""
+
+    def probe(self, argv, **given):
+        if self.directory in argv:
+            raise ExecutorError("git could not be asked: it takes too long.")
+        return super().probe(argv, **given)
+
+
+def test_a_commit_that_cannot_be_read_at_the_end_does_not_lose_a_success(operator, installation, make_project):
+    project = make_project("git pull --ff-only", "echo done")
+    deployment_id = operator.deploy(project)
+    with installation.database.write() as connection:
+        lifecycle.claim(connection, "runner")
+    executor = SilentCopy(installation.data_dir.spool)
+    executor.directory = project.path
+
+    try:
+        Deploy(installation, executor, "runner", deployment_id).run()
+    finally:
+        executor.close()
+
+    found = operator.deployment(deployment_id)
+    assert (found.status, found.cause, found.deployed_sha) == ("success", None, None)
+    assert [step.status for step in operator.steps(deployment_id)] == ["success", "success"]
 
 
 def test_a_copy_that_somebody_made_by_hand_is_taken_as_it_is(operator, repository, make_project, runner, tmp_path):

@@ -6,9 +6,11 @@ import getpass
 import os
 import pwd
 
+import pytest
+
 from deployer import settings
 
-MADE_BY_THE_SHELL = {"PWD", "OLDPWD", "SHLVL", "_"}
+MADE_BY_THE_SHELL = {"PWD", "SHLVL", "_"}
 
 
 def environment_of(operator, deployment_id):
@@ -100,6 +102,15 @@ def test_a_step_runs_in_the_working_copy_with_umask_022_and_an_empty_input(opera
     deployment = operator.wait_for_end(operator.deploy(project))
 
     assert operator.step_output(deployment.id).decode().split() == [project.path, "0022", "0"]
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_step_is_not_told_the_way_to_its_run_directory(operator, make_project, runner, shell):
+    project = make_project('echo "${OLDPWD-none}"; env | grep -c "^OLDPWD=" || :', shell=shell)
+
+    deployment = operator.wait_for_end(operator.deploy(project))
+
+    assert operator.step_output(deployment.id) == b"none\n0\n"
 
 
 def test_a_project_with_bash_gets_bash_with_pipefail(operator, make_project, runner):

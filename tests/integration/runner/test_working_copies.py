@@ -58,13 +58,31 @@ def test_changes_in_a_working_copy_give_way_and_untracked_files_stay(operator, r
         assert file.read() == "cache"
 
 
-def test_a_stale_lock_in_our_own_copy_does_not_stop_a_deployment(operator, make_project, runner):
+@pytest.mark.parametrize("name", ["index.lock", "config.lock", "HEAD.lock"])
+def test_a_stale_lock_in_our_own_copy_does_not_stop_a_deployment(operator, make_project, runner, name):
+    """A git that was killed: in the making of the copy, for the origin is not there yet, or in a checkout."""
     project = make_project("true")
     assert operator.wait_for_end(operator.deploy(project)).status == "success"
-    with open(f"{project.path}/.git/index.lock", "w"):
+    git("-C", project.path, "remote", "remove", "origin")
+    with open(f"{project.path}/.git/{name}", "w"):
         pass
 
-    assert operator.wait_for_end(operator.deploy(project)).status == "success"
+    deployment = operator.wait_for_end(operator.deploy(project))
+
+    assert deployment.status == "success", operator.log(deployment.id)
+
+
+def test_a_lock_in_a_copy_of_somebody_elses_is_left_alone(operator, repository, make_project, runner, tmp_path):
+    """Whoever works there may hold it."""
+    copy = tmp_path / "by-hand"
+    git("clone", "--quiet", repository.url, str(copy))
+    (copy / ".git" / "index.lock").touch()
+
+    deployment = operator.wait_for_end(operator.deploy(make_project("true", path=str(copy))))
+
+    assert deployment.status == "failed"
+    assert "index.lock" in operator.log(deployment.id)
+    assert (copy / ".git" / "index.lock").exists()
 
 
 def test_a_file_that_looks_like_an_option_is_only_a_file(operator, repository, make_project, runner):
