@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import APP, Daemon
 from tests.support.operator import Operator
 
 
@@ -63,6 +67,49 @@ def test_following_a_failure_ends_with_its_cause_and_code_one(at_daemon, make):
     assert "before" in lines
     assert "never" not in lines
     assert done.stderr == ""
+
+
+def test_on_a_terminal_output_keeps_its_colours_and_nothing_else_that_a_terminal_obeys(at_daemon, make):
+    text = r"\033]0;a title\007\033]52;c;aGk=\033\\\033[2J\033[1;1H\033[?1049h\033c\033[31mred\033[0m\302\233H\b"
+    make("loud", f"printf '{text}\\n'")
+
+    shown = on_a_terminal(at_daemon, "deploy", "loud", "--follow")
+
+    (line,) = (line for line in shown.splitlines() if b"red" in line and b"printf" not in line)
+    assert line == b"c\x1b[31mred\x1b[0mH"
+    for obeyed in (b"\x1b]", b"\x1b[2J", b"\x1b[1;1H", b"\x1b[?", b"\x1bc", b"\x07", b"\x08", b"\xc2\x9b"):
+        assert obeyed not in shown
+
+
+def test_a_step_and_a_cause_cannot_steer_a_terminal_either(at_daemon, make):
+    make("evil", "exit 3 # \x1b]0;a title\x07\x1b[2J")
+
+    shown = on_a_terminal(at_daemon, "deploy", "evil", "--follow")
+
+    assert b"exited with 3" in shown
+    assert b"\x1b]" not in shown
+    assert b"\x1b[2J" not in shown
+
+
+def on_a_terminal(shell, *words: str) -> bytes:
+    """What a command writes to a terminal."""
+    ours, its = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, str(APP), *words],
+        cwd=shell.folder,
+        env=shell.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=its,
+        stderr=its,
+    ):
+        os.close(its)
+        shown = b""
+        # EIO: nobody has the other side open any more (pty(7)).
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 65536):
+                shown += part
+        os.close(ours)
+    return shown
 
 
 def test_a_long_log_is_followed_whole(at_daemon, make):

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+
+from deployer import config as configuration
+from deployer.installation import Installation
+from tests.support.daemon import APP, environment
 
 
 def findings(done) -> dict[str, str]:
@@ -93,6 +100,37 @@ def test_a_daemon_as_root_is_a_warning(shell):
     expected = "warn" if os.getuid() == 0 else "ok"
 
     assert findings(shell("doctor"))["user"] == expected
+
+
+@pytest.fixture
+def as_nobody():
+    """What is put before a command to run it as a user who owns nothing."""
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if os.getuid() != 0:
+        pytest.skip("needs root to become another user")
+    if subprocess.run([*words, sys.executable, str(APP), "--help"], cwd="/", capture_output=True).returncode != 0:
+        pytest.skip("needs a Python and a checkout that another user can read")
+    return words
+
+
+@pytest.mark.parametrize("is_reachable", [True, False], ids=["a closed folder", "a folder in a closed one"])
+def test_another_user_is_told_in_words_what_is_not_theirs(as_nobody, is_reachable):
+    with tempfile.TemporaryDirectory() as made:
+        around = Path(made)
+        around.chmod(0o755 if is_reachable else 0o700)
+        given = environment(around)
+        Installation.open(configuration.load(APP.parent / "config.example.toml", given)).database.dispose()
+
+        done = subprocess.run(
+            [*as_nobody, sys.executable, str(APP), "doctor"], cwd="/", env=given, capture_output=True, text=True
+        )
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "Run this as the daemon's user." in done.stdout
+    found = findings(done)
+    assert found["folder" if not is_reachable else "data folder"] == "fail"
+    assert (found["key"], found["database"]) == ("fail", "fail")
+    assert found.keys() >= {"git", "clock", "user", "address", "runner"}
 
 
 def test_nothing_is_changed_by_asking(shell, operator):

@@ -26,6 +26,11 @@ def is_alive(pid: int) -> bool:
     return one is not None and one.state not in "ZX"
 
 
+def parent_of(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("PPid:"))
+
+
 @pytest.fixture
 def daemon(make_daemon):
     return make_daemon().start()
@@ -151,6 +156,28 @@ def test_a_polite_restart_leaves_the_command_running(daemon, operator, waiting):
     daemon.start()
 
     assert_ran_once(daemon, operator, waiting)
+
+
+@pytest.mark.parametrize("command", ["web", "serve"])
+def test_it_goes_on_answering_when_the_shell_that_started_it_ends(make_daemon, tmp_path, command):
+    daemon = make_daemon(command)
+    script = (
+        f"'{sys.executable}' '{APP}' {command} > /dev/null & echo $! > pid; while [ ! -e go ]; do sleep 0.01; done"
+    )
+    daemon.start(["sh", "-c", f"cd '{tmp_path}'; {script}"])
+    pid = int((tmp_path / "pid").read_text())
+    shell = parent_of(pid)
+    try:
+        (tmp_path / "go").touch()
+        assert daemon.wait() == 0
+        wait_until(lambda: parent_of(pid) != shell, "another parent")
+
+        # Each connection takes the worker once round its loop, where it would look for its parent.
+        assert [Browser(daemon).get("/login").status for _ in range(10)] == [200] * 10
+        assert is_alive(pid)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not is_alive(pid), "the end")
 
 
 def test_web_and_runner_can_be_started_each_alone(make_daemon, tmp_path, repository):

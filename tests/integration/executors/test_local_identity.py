@@ -12,6 +12,7 @@ from deployer.errors import ExecutorError
 from deployer.executors import processes
 from deployer.executors.base import Run, RunState
 from deployer.executors.local import LocalExecutor
+from tests.support.daemon import ROOT
 from tests.support.disk import fill
 from tests.support.waiting import wait_until
 
@@ -160,6 +161,45 @@ def test_on_a_full_disk_a_run_is_not_launched_by_halves(small_disk, tmp_path):
         assert (tmp_path / "ran").read_text() == "ran\n"
     finally:
         executor.close()
+
+
+WITHOUT_WATCHES = """
+import sys
+from pathlib import Path
+from deployer.executors.base import Run, RunState
+from deployer.executors.local import LocalExecutor
+from inotify_simple import INotify, flags
+
+Path("/proc/sys/user/max_inotify_watches").write_text("0")
+executor = LocalExecutor(Path(sys.argv[1]) / "spool")
+try:
+    INotify().add_watch(sys.argv[1], flags.MODIFY)
+except OSError as error:
+    print("watches are used up:", error.strerror)
+executor.launch(Run("a-run", "echo ran; exit 3", executor.base_environment(), sys.argv[1], "nonce"))
+for _ in range(1000):
+    executor.wait("a-run", 0.02)
+    look = executor.look("a-run")
+    if look.state is RunState.EXITED:
+        break
+print(look.state.value, look.exit_code)
+executor.collect("a-run")
+executor.close()
+"""
+
+
+def test_inotify_watches_that_are_used_up_do_not_stop_a_run(tmp_path):
+    """In a user namespace of its own, which has a number of watches of its own (namespaces(7))."""
+    apart = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*apart, "test", "-w", "/proc/sys/user/max_inotify_watches"], check=False).returncode != 0:
+        pytest.skip("needs the right to make user namespaces")
+
+    done = subprocess.run(
+        [*apart, sys.executable, "-c", WITHOUT_WATCHES, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert done.stderr == ""
+    assert done.stdout == "watches are used up: No space left on device\nexited 3\n"
 
 
 def test_programs_with_parentheses_in_their_names_are_read_right(tmp_path):

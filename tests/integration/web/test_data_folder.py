@@ -10,10 +10,17 @@ import sys
 import pytest
 
 from tests.support.daemon import APP
+from tests.support.operator import Operator
 
 
 def mode(path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def start(daemon) -> subprocess.CompletedProcess[str]:
+    """A start that is expected to end at once."""
+    argv = [sys.executable, str(APP), daemon.command]
+    return subprocess.run(argv, env=daemon.environment, cwd=daemon.folder, capture_output=True, text=True, timeout=30)
 
 
 def test_the_data_folder_is_private_and_everything_in_it(daemon, forge, operator, repository):
@@ -40,14 +47,43 @@ def test_a_start_with_a_key_that_others_can_read_is_refused(make_daemon, bits):
     key = daemon.installation.data_dir.key_file
     key.chmod(bits)
 
-    done = subprocess.run(
-        [sys.executable, str(APP), "web"], env=daemon.environment, cwd=daemon.folder, capture_output=True, text=True
-    )
+    done = start(daemon)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip() == (
         f"Error: The key file {key} can be read by other users (mode {bits:04o}). Run: chmod 600 {key}"
     )
+
+
+@pytest.mark.parametrize("command", ["web", "serve", "runner"])
+def test_a_start_without_the_key_that_the_database_needs_is_refused_and_makes_no_other(
+    make_daemon, repository, command
+):
+    daemon = make_daemon(command)
+    Operator(daemon.installation).make_project(repository.url)
+    key = daemon.installation.data_dir.key_file
+    kept = key.rename(daemon.folder / "key of the backup")
+
+    done = start(daemon)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip() == (
+        f"Error: The key file {key} is missing, and what the database keeps needs it. "
+        "Restore it from a backup; or, to begin anew, move the data folder away."
+    )
+    assert not key.exists()
+    kept.rename(key)
+    if command != "runner":
+        daemon.start()
+
+
+def test_a_start_without_a_key_makes_one_while_the_database_keeps_nothing(make_daemon):
+    daemon = make_daemon("web")
+    assert not (daemon.config.data_dir / "key").exists()
+
+    daemon.start()
+
+    assert mode(daemon.config.data_dir / "key") == 0o600
 
 
 def test_a_data_folder_that_was_open_is_closed_by_the_start(make_daemon):

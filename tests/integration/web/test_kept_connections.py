@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import signal
 import socket
+import sqlite3
 import threading
 import uuid
+from pathlib import Path
 
-from tests.support.forge import push
+from deployer.executors import processes
+from tests.support.forge import Forge, push
+from tests.support.operator import Operator
 from tests.support.waiting import wait_until
 
 
@@ -164,6 +169,43 @@ def test_a_malformed_head_ends_the_connection_and_nothing_else(forge):
     other = connect(forge)
     assert post(other, forge, BODY) == (200, IGNORED)
     other.close()
+
+
+def waiting_bytes(forge, connection: http.client.HTTPConnection) -> int:
+    """How much of what was sent on a connection the daemon has not read yet (proc(5), /proc/net/tcp)."""
+    ends = [f":{forge.daemon.port:04X}", f":{connection.sock.getsockname()[1]:04X}"]
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (queues,) = (row[4] for row in rows if [row[1][-5:], row[2][-5:]] == ends)
+    return int(queues.partition(":")[2], 16)
+
+
+def test_what_has_arrived_by_the_end_is_recorded_and_answered(make_daemon, repository):
+    daemon = make_daemon().start()
+    runner = wait_until(lambda: daemon.runner_pid, "the runner")
+    operator = Operator(daemon.installation)
+    forge = Forge(daemon, operator.make_project(repository.url))
+    first, second = connect(forge), connect(forge)
+    for connection in (first, second):
+        assert post(connection, forge, BODY) == (200, IGNORED)
+    other = sqlite3.connect(daemon.config.database_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    # The first one waits for the database; the second one comes meanwhile, and then the word to end.
+    first.sock.sendall(wire(forge, BODY, "first"))
+    wait_until(lambda: waiting_bytes(forge, first) == 0, "the daemon at the first one")
+    second.sock.sendall(wire(forge, BODY, "second"))
+    daemon.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: (one := processes.stat(runner)) is None or one.state in "ZX", "the runner's end")
+    other.execute("ROLLBACK")
+    other.close()
+
+    for connection in (first, second):
+        assert IGNORED.encode() in answers(connection.sock, 1)
+        connection.close()
+    assert daemon.wait() == 0
+    with daemon.installation.database.read() as connection:
+        guids = [row[0] for row in connection.exec_driver_sql("SELECT guid FROM deliveries")]
+    assert {"first", "second"} <= set(guids)
 
 
 def test_idle_ones_do_not_hold_up_the_end(make_daemon):
