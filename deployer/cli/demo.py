@@ -127,6 +127,7 @@ def _environment(config: Config) -> dict[str, str]:
         "DEPLOYER_SERVER_BIND": config.server.bind,
         "DEPLOYER_STORAGE_DATA_DIR": config.storage.data_dir,
         "DEPLOYER_GIT_ALLOW_FILE": "true",
+        "DEPLOYER_LOGS_LEVEL": "warning",
     }
 
 
