@@ -41,7 +41,7 @@ def create_app(installation: Installation) -> Flask:
     )
     app.json = Documents(app)
     # Fields in the order in which they are documented.
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.sort_keys = False
     app.extensions["deployer"] = installation
     orm.init_app(app)
     text.init_app(app)
