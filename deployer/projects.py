@@ -74,7 +74,7 @@ def validate(given: ProjectInput, config: Config) -> None:
     elif given.path and _one_spelling(given.path) == "/":
         errors["path"] = "Give a directory of its own, not the root of the file system."
     elif given.path and _is_in_data_folder(given.path, config):
-        errors["path"] = "Give a directory outside Deployer's own data folder, or none."
+        errors["path"] = "Give a directory apart from Deployer's own data folder, or none."
     if given.shell not in ("sh", "bash"):
         errors["shell"] = "Choose sh or bash."
     if len(given.steps) > MAX_STEPS:
@@ -95,7 +95,11 @@ def _is_absolute_path(path: str) -> bool:
 def _is_in_data_folder(path: str, config: Config) -> bool:
     """A working copy of one's own choice there could be the database's folder, or another project's copy."""
     data_dir = DataDir(config.data_dir)
-    return Path(_one_spelling(path)).is_relative_to(data_dir.root) and not data_dir.owns(_one_spelling(path))
+    if data_dir.owns(_one_spelling(path)):
+        return False
+    # Where a link leads counts, and so does a directory that has the data folder inside it.
+    real, root = Path(os.path.realpath(_one_spelling(path))), Path(os.path.realpath(data_dir.root))
+    return real.is_relative_to(root) or root.is_relative_to(real)
 
 
 def _one_spelling(path: str) -> str:

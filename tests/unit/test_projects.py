@@ -154,7 +154,7 @@ def test_a_directory_in_the_data_folder_is_refused(installation, make_project, p
     with pytest.raises(InvalidInput) as caught:
         make_project(path=given)
 
-    assert caught.value.fields == {"path": "Give a directory outside Deployer's own data folder, or none."}
+    assert caught.value.fields == {"path": "Give a directory apart from Deployer's own data folder, or none."}
 
 
 @pytest.mark.parametrize("path", ["/..", "/.", "/srv/..", "//"])
@@ -423,3 +423,13 @@ def test_a_project_is_found_by_name_or_id(installation, make_project):
     project = make_project()
     with Session(installation.database.engine) as session:
         assert projects.find(session, "app").id == projects.find(session, project.id).id == project.id
+
+
+def test_a_directory_around_the_data_folder_or_a_link_into_it_is_refused(make_project, installation, tmp_path):
+    """Deleting the project, or a step that cleans its directory, would take the database with it."""
+    link = tmp_path / "link"
+    link.symlink_to(installation.data_dir.spool)
+    for path in (installation.data_dir.root.parent, link):
+        with pytest.raises(InvalidInput) as caught:
+            make_project(path=str(path))
+        assert "data folder" in caught.value.fields["path"]
