@@ -18,6 +18,7 @@ from deployer.errors import StorageUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
 LOCK_INTERVAL_S = 0.0004
+WAL_PAGES = 4000
 
 T = TypeVar("T")
 
@@ -93,6 +94,10 @@ def prepare_connection(connection: sqlite3.Connection, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    # The log of changes is copied into the database less often than by default, so that a flood of output is written
+    # twice at most now and then; it is cut back to this size afterwards.
+    cursor.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+    cursor.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * 4096}")
     # Pages beyond this are read again from the system's cache, which all processes share.
     cursor.execute("PRAGMA cache_size = -2000")
     cursor.close()
