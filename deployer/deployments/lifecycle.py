@@ -1,4 +1,4 @@
-"""The state machine of deployments and their commands: the only writer of a status.
+"""The state machine of deployments: with `command_lifecycle`, the only writer of a status.
 
     queued ──► running ──► success | failed | cancelled | interrupted | superseded
        └────► cancelled | superseded
@@ -12,7 +12,7 @@ runner must stop).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from deployer import clock
+from deployer.deployments import command_lifecycle
 from deployer.errors import LostClaim
 from deployer.models.base import table_of
 from deployer.models.deployment import (
@@ -29,8 +30,6 @@ from deployer.models.deployment import (
     QUEUED,
     RUNNING,
     SUPERSEDED,
-    Command,
-    CommandKind,
     Deployment,
     DeploymentEvent,
     Status,
@@ -45,7 +44,6 @@ ARROWS: dict[Status, frozenset[Status]] = {
 }
 
 _deployments = table_of(Deployment)
-_commands = table_of(Command)
 _events = table_of(DeploymentEvent)
 
 
@@ -257,19 +255,6 @@ def end(connection: sa.Connection, deployment_id: str, runner_id: str, status: S
         arrows[status](connection, deployment_id, runner_id, cause or "")
 
 
-_SKIP_COMMANDS = (
-    _commands.update()
-    .where(_commands.c.deployment_id == sa.bindparam("deployment"), _commands.c.status == Status.QUEUED)
-    .values(status=Status.SKIPPED)
-)
-# Of a deployment that ends outside its commands, the one that had begun ends with it.
-_CLOSE_COMMANDS = (
-    _commands.update()
-    .where(_commands.c.deployment_id == sa.bindparam("deployment"), _commands.c.status == Status.RUNNING)
-    .values(status=sa.bindparam("new_status"), cause=sa.bindparam("new_cause"), finished_at=sa.bindparam("at"))
-)
-
-
 def _end(connection: sa.Connection, deployment_id: str, runner_id: str, status: Status, cause: str | None) -> None:
     now = clock.now()
     if not _move(
@@ -284,10 +269,7 @@ def _end(connection: sa.Connection, deployment_id: str, runner_id: str, status: 
         cause=cause,
     ):
         raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")
-    connection.execute(_SKIP_COMMANDS, {"deployment": deployment_id})
-    connection.execute(
-        _CLOSE_COMMANDS, {"deployment": deployment_id, "new_status": status, "new_cause": cause, "at": now}
-    )
+    command_lifecycle.end_with_deployment(connection, deployment_id, status, cause, now)
 
 
 def record_commit(connection: sa.Connection, deployment_id: str, runner_id: str, **facts: Any) -> None:
@@ -301,130 +283,6 @@ def record_commit(connection: sa.Connection, deployment_id: str, runner_id: str,
     ).first()
     if row is None:
         raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")
-
-
-# Commands -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class PlannedCommand:
-    """A command that a deployment will run. ``timeout_s`` is in seconds."""
-
-    id: str
-    position: int
-    kind: CommandKind
-    name: str
-    line: str
-    timeout_s: int
-    nonce: str
-
-
-def plan(connection: sa.Connection, deployment_id: str, commands: Iterable[PlannedCommand]) -> None:
-    """Write down, once, what a deployment will run: later edits of the project do not change it."""
-    rows = [
-        {
-            "id": one.id,
-            "deployment_id": deployment_id,
-            "position": one.position,
-            "kind": one.kind,
-            "name": one.name,
-            "line": one.line,
-            "timeout_s": one.timeout_s,
-            "nonce": one.nonce,
-            "status": Status.QUEUED,
-            "output_offset": 0,
-            "cut_bytes": 0,
-        }
-        for one in commands
-    ]
-    if rows:
-        connection.execute(_commands.insert(), rows)
-
-
-_IS_CLAIMED = (
-    sa.select(sa.literal(1))
-    .where(
-        _deployments.c.id == _commands.c.deployment_id,
-        _deployments.c.runner_id == sa.bindparam("runner"),
-        _deployments.c.status == RUNNING,
-    )
-    .exists()
-)
-
-
-def _command_arrow(present: Status, *columns: str) -> ReturningUpdate[Any]:
-    """A guarded update of ``columns``. A deployment may have many short commands, so each is built once."""
-    return (
-        _commands.update()
-        .where(_commands.c.id == sa.bindparam("command"), _commands.c.status == present, _IS_CLAIMED)
-        .values({column: sa.bindparam(f"new_{column}") for column in columns})
-        .returning(_commands.c.id)
-    )
-
-
-_PROGRESS = ("output_offset", "cut_bytes", "cut_after_seq")
-_START = _command_arrow(Status.QUEUED, "status", "started_at", "boot_id")
-_RECORD_OUTPUT = _command_arrow(Status.RUNNING, *_PROGRESS)
-_FINISH = _command_arrow(Status.RUNNING, "status", "exit_code", "cause", "finished_at", *_PROGRESS)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a command's output is stored, written together with the chunks themselves."""
-
-    output_offset: int
-    cut_bytes: int
-    cut_after_seq: int | None
-
-
-def start_command(connection: sa.Connection, command_id: str, runner_id: str, boot_id: str) -> datetime:
-    """queued → running, before its launcher is started; the moment it was begun. ``boot_id`` is its place's."""
-    now = clock.now()
-    values = {"status": Status.RUNNING, "started_at": now, "boot_id": boot_id}
-    _move_command(connection, _START, command_id, runner_id, values)
-    return now
-
-
-def running_command(connection: sa.Connection, deployment_id: str) -> str | None:
-    """The id of the command that a deployment is at."""
-    return connection.scalar(
-        sa.select(_commands.c.id).where(
-            _commands.c.deployment_id == deployment_id, _commands.c.status == Status.RUNNING
-        )
-    )
-
-
-def record_output(connection: sa.Connection, command_id: str, runner_id: str, progress: Progress) -> None:
-    """How far a running command's output is stored (no change of status, but fenced like one)."""
-    _move_command(connection, _RECORD_OUTPUT, command_id, runner_id, vars(progress))
-
-
-def finish_command(
-    connection: sa.Connection,
-    command_id: str,
-    runner_id: str,
-    status: Status,
-    *,
-    exit_code: int | None,
-    cause: str | None,
-    progress: Progress,
-) -> None:
-    """running → success | failed | cancelled | interrupted."""
-    values = {"status": status, "exit_code": exit_code, "cause": cause, "finished_at": clock.now()}
-    _move_command(connection, _FINISH, command_id, runner_id, {**values, **vars(progress)})
-
-
-def _move_command(
-    connection: sa.Connection,
-    arrow: ReturningUpdate[Any],
-    command_id: str,
-    runner_id: str,
-    values: dict[str, Any],
-) -> None:
-    """Raises LostClaim unless the command stands where the arrow begins, in a deployment that is this runner's."""
-    given = {f"new_{name}": value for name, value in values.items()}
-    if connection.execute(arrow, {"command": command_id, "runner": runner_id, **given}).first() is None:
-        raise LostClaim(f"Command {command_id} is no longer this runner's.")
 
 
 # The one guarded update -----------------------------------------------------------------------------------------

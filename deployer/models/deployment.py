@@ -1,6 +1,6 @@
 """A deployment, its commands, their log chunks, and the events of its life.
 
-Only ``deployments.lifecycle`` writes a status.
+Only ``deployments.lifecycle`` and ``deployments.command_lifecycle`` write a status.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from deployer import clock, projects, settings
 from deployer.commands import git
 from deployer.db import retrying
-from deployer.deployments import lifecycle
+from deployer.deployments import command_lifecycle, lifecycle
 from deployer.errors import DeployerError, ExecutorError, LostClaim
 from deployer.executors.base import Executor, RunState
 from deployer.executors.launcher import end_mark
@@ -104,7 +104,7 @@ class Deploy:
 
         def write() -> None:
             with self._database.write() as connection:
-                lifecycle.plan(connection, self._id, planned)
+                command_lifecycle.plan(connection, self._id, planned)
                 if not lifecycle.cancel_requested_by(connection, self._id):
                     commands[0].started_at = self._start(connection, commands[0])
 
@@ -180,7 +180,7 @@ class Deploy:
         return by
 
     def _start(self, connection: sa.Connection, command: Command) -> datetime:
-        return lifecycle.start_command(connection, command.id, self._runner_id, self._executor.boot_id())
+        return command_lifecycle.start_command(connection, command.id, self._runner_id, self._executor.boot_id())
 
     def _record(self, command: Command, sink: LogSink, ending: Ending, rest: Sequence[Command]) -> Status:
         """Commit a command's end with its last output and with what follows it: the deployment's end, or the next
@@ -192,7 +192,7 @@ class Deploy:
 
         def write() -> Status:
             with self._database.write() as connection:
-                lifecycle.finish_command(
+                command_lifecycle.finish_command(
                     connection,
                     command.id,
                     self._runner_id,

@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from deployer import clock
-from deployer.deployments import lifecycle, reading
-from deployer.deployments.lifecycle import Progress
+from deployer.deployments import command_lifecycle, reading
+from deployer.deployments.command_lifecycle import Progress
 from deployer.models.base import table_of
 from deployer.models.deployment import ChunkKind, LogChunk
 from deployer.security.redaction import Redactor
@@ -172,7 +172,7 @@ class LogSink:
 
     def flush(self, connection: sa.Connection, runner_id: str) -> None:
         """Store what is pending together with the offset; `settle` follows the commit. Raises LostClaim."""
-        lifecycle.record_output(connection, self._command_id, runner_id, self.store(connection))
+        command_lifecycle.record_output(connection, self._command_id, runner_id, self.store(connection))
 
     def store(self, connection: sa.Connection) -> Progress:
         """Write what is pending; the caller writes how far that is in the same transaction, and settles after it."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from deployer import clock
 from deployer.db import retrying
-from deployer.deployments import lifecycle
+from deployer.deployments import command_lifecycle, lifecycle
 from deployer.errors import LostClaim
 from deployer.executors.local import LocalExecutor
 from deployer.installation import Installation
@@ -92,7 +92,7 @@ class Runner:
     def _fail(self, executor: LocalExecutor, deployment_id: str, cause: str) -> None:
         """End a deployment that cannot be followed any more, with whatever of it still runs."""
         with self._database.read() as connection:
-            running = lifecycle.running_command(connection, deployment_id)
+            running = command_lifecycle.running_command(connection, deployment_id)
         if running:
             executor.stop(running, deployment_id, force=True)
 

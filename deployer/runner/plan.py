@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from deployer.commands import git
 from deployer.config import Config
-from deployer.deployments.lifecycle import PlannedCommand
+from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.models.deployment import CommandKind, Deployment
 from deployer.models.project import Project
 from deployer.runner.commit import Repository

@@ -116,10 +116,10 @@ def test_the_runner_never_serves_http_and_the_web_never_runs_commands():
             assert "LocalExecutor" not in path.read_text(), path
 
 
-def test_only_the_lifecycle_writes_a_status():
+def test_only_the_two_lifecycles_write_a_status():
     """No other file holds an assignment to a status in an update, or an update of the table's status by hand."""
     for path in modules():
-        if path.relative_to(PACKAGE).as_posix() == "deployments/lifecycle.py":
+        if path.relative_to(PACKAGE).as_posix() in ("deployments/lifecycle.py", "deployments/command_lifecycle.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "values":

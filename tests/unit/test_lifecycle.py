@@ -7,12 +7,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from deployer import clock
-from deployer.deployments import lifecycle
-from deployer.deployments.lifecycle import ARROWS, NewDeployment, PlannedCommand
+from deployer.deployments import command_lifecycle, lifecycle
+from deployer.deployments.command_lifecycle import PlannedCommand
+from deployer.deployments.lifecycle import ARROWS, NewDeployment
 from deployer.errors import LostClaim
 from deployer.models.deployment import CommandKind, Deployment, Status, Trigger
 
-NOTHING = lifecycle.Progress(0, 0, None)
+NOTHING = command_lifecycle.Progress(0, 0, None)
 MINE, OTHERS = "my runner", "another runner"
 
 ENDINGS = [
@@ -45,7 +46,7 @@ def running(operator, write, project):
     """A deployment that my runner has claimed, with a command that waits."""
     deployment_id = operator.deploy(project)
     write(lifecycle.claim, MINE)
-    write(lifecycle.plan, deployment_id, [planned(deployment_id)])
+    write(command_lifecycle.plan, deployment_id, [planned(deployment_id)])
     return deployment_id
 
 
@@ -122,7 +123,7 @@ def test_a_running_deployment_comes_to_its_end_with_cause_time_and_event(operato
 def test_an_end_outside_a_command_closes_the_one_that_runs_with_the_same_status(
     operator, write, running, status, cause
 ):
-    write(lifecycle.start_command, planned(running).id, MINE, "boot")
+    write(command_lifecycle.start_command, planned(running).id, MINE, "boot")
 
     write(lifecycle.end, running, MINE, status, cause)
 
@@ -133,8 +134,10 @@ def test_an_end_outside_a_command_closes_the_one_that_runs_with_the_same_status(
 
 def test_an_end_leaves_the_commands_that_have_ended_as_they_are(operator, write, running):
     command = planned(running)
-    write(lifecycle.start_command, command.id, MINE, "boot")
-    write(lifecycle.finish_command, command.id, MINE, Status.SUCCESS, exit_code=0, cause=None, progress=NOTHING)
+    write(command_lifecycle.start_command, command.id, MINE, "boot")
+    write(
+        command_lifecycle.finish_command, command.id, MINE, Status.SUCCESS, exit_code=0, cause=None, progress=NOTHING
+    )
 
     write(lifecycle.fail, running, MINE, "it failed")
 
@@ -278,15 +281,39 @@ def test_two_deployments_of_a_delivery_are_impossible_unless_the_first_failed(op
 def test_a_command_begins_and_ends_once_and_by_its_runner_only(operator, write, running):
     command = planned(running)
     with pytest.raises(LostClaim):
-        write(lifecycle.start_command, command.id, OTHERS, "boot")
-    write(lifecycle.start_command, command.id, MINE, "boot")
+        write(command_lifecycle.start_command, command.id, OTHERS, "boot")
+    write(command_lifecycle.start_command, command.id, MINE, "boot")
     with pytest.raises(LostClaim):
-        write(lifecycle.start_command, command.id, MINE, "boot")
+        write(command_lifecycle.start_command, command.id, MINE, "boot")
     with pytest.raises(LostClaim):
-        write(lifecycle.finish_command, command.id, OTHERS, Status.SUCCESS, exit_code=0, cause=None, progress=NOTHING)
-    write(lifecycle.finish_command, command.id, MINE, Status.FAILED, exit_code=3, cause="it failed", progress=NOTHING)
+        write(
+            command_lifecycle.finish_command,
+            command.id,
+            OTHERS,
+            Status.SUCCESS,
+            exit_code=0,
+            cause=None,
+            progress=NOTHING,
+        )
+    write(
+        command_lifecycle.finish_command,
+        command.id,
+        MINE,
+        Status.FAILED,
+        exit_code=3,
+        cause="it failed",
+        progress=NOTHING,
+    )
     with pytest.raises(LostClaim):
-        write(lifecycle.finish_command, command.id, MINE, Status.SUCCESS, exit_code=0, cause=None, progress=NOTHING)
+        write(
+            command_lifecycle.finish_command,
+            command.id,
+            MINE,
+            Status.SUCCESS,
+            exit_code=0,
+            cause=None,
+            progress=NOTHING,
+        )
 
     (found,) = operator.commands(running)
     assert (found.status, found.exit_code, found.cause) == ("failed", 3, "it failed")
@@ -295,7 +322,7 @@ def test_a_command_begins_and_ends_once_and_by_its_runner_only(operator, write, 
 
 def test_a_plan_is_written_once(operator, write, running):
     with pytest.raises(IntegrityError):
-        write(lifecycle.plan, running, [planned(running)])
+        write(command_lifecycle.plan, running, [planned(running)])
 
     assert len(operator.commands(running)) == 1
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deployer import clock
-from deployer.deployments import lifecycle
-from deployer.deployments.lifecycle import PlannedCommand
+from deployer.deployments import command_lifecycle, lifecycle
+from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.errors import LostClaim
 from deployer.executors.launcher import end_mark
 from deployer.models.deployment import ChunkKind, CommandKind
@@ -34,8 +34,8 @@ class Log:
         planned = PlannedCommand(self.command_id, 0, CommandKind.STEP, "step", "step", 60, "nonce")
         with self.database.write() as connection:
             assert lifecycle.claim(connection, RUNNER) == self.deployment_id
-            lifecycle.plan(connection, self.deployment_id, [planned])
-            lifecycle.start_command(connection, self.command_id, RUNNER, "boot")
+            command_lifecycle.plan(connection, self.deployment_id, [planned])
+            command_lifecycle.start_command(connection, self.command_id, RUNNER, "boot")
 
     def sink(self, *, max_bytes: int = 1 << 20, secrets=(SECRET,)) -> LogSink:
         """A new sink, as a restarted runner makes it."""
@@ -400,8 +400,8 @@ def test_the_log_of_one_command_is_not_touched_by_anothers(log):
     other = clock.new_id()
     with log.database.write() as connection:
         planned = PlannedCommand(other, 1, CommandKind.STEP, "next", "next", 60, "nonce")
-        lifecycle.plan(connection, log.deployment_id, [planned])
-        lifecycle.start_command(connection, other, RUNNER, "boot")
+        command_lifecycle.plan(connection, log.deployment_id, [planned])
+        command_lifecycle.start_command(connection, other, RUNNER, "boot")
         numbering = Numbering.of(connection, log.deployment_id)
     following = LogSink(
         deployment_id=log.deployment_id,
