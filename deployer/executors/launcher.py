@@ -15,7 +15,7 @@ Why it is made like this:
   byte (RS) that ordinary output does not hold, so that a reader need not hold back anything else.
 * Only the command's stderr goes into the pipe: of a death by signal the launcher's shell would add words of its own
   (dash redirects before it forks, hence the subshell).
-* A full disk must not lose the exit code: it is tried again until it is written.
+* A full disk must not lose the exit code: it is tried again until it is written, or the run directory is gone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ read -r boot < /proc/sys/kernel/random/boot_id
 { echo "$$ $started $boot" > pid; } 2>/dev/null || exit 0
 set +C
 { (exec setsid $shell -c '. ./env; echo $$ > "$OLDPWD/group"; . "$OLDPWD/cmd"' step 2>&1); code=$?
-until { echo "$code" > exit; } 2>/dev/null; do sleep 1; done
+until { echo "$code" > exit; } 2>/dev/null || [ ! -e pid ]; do sleep 1; done
 printf '\036%s\n' "$mark"
 } </dev/null 2>/dev/null | { ulimit -f "$limit"; cat >> output || exec cat > /dev/null; } 2>/dev/null
 """

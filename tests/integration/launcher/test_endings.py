@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -110,3 +111,16 @@ def test_on_a_full_disk_the_exit_code_is_written_when_space_comes_back(make_laun
     (small_disk / "filler").unlink()
 
     assert launching.wait_for_exit() == 6
+
+
+def test_a_launcher_whose_run_directory_is_gone_ends_with_its_command(launching, tmp_path):
+    """It has nowhere left to write the exit code, and would try for ever."""
+    launching.prepare("echo started; while [ ! -e go ]; do sleep 0.01; done").start()
+    wait_until(lambda: launching.raw == b"started\n", "the start")
+    started = launching.launchers[0]
+
+    shutil.rmtree(launching.directory)
+    (tmp_path / "go").touch()
+
+    wait_until(lambda: started.poll() is not None, "the launcher's end")
+    assert processes.in_session(started.pid) == []
