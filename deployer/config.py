@@ -50,6 +50,11 @@ class GitSettings:
 
 
 @dataclass(frozen=True)
+class SshSettings:
+    reconnect_for: int = 600
+
+
+@dataclass(frozen=True)
 class LogSettings:
     max_bytes_per_command: int = 16 * 1024 * 1024
     max_spool_bytes: int = 1024 * 1024 * 1024
@@ -69,6 +74,7 @@ class Config:
     storage: StorageSettings = field(default_factory=StorageSettings)
     runner: RunnerSettings = field(default_factory=RunnerSettings)
     git: GitSettings = field(default_factory=GitSettings)
+    ssh: SshSettings = field(default_factory=SshSettings)
     logs: LogSettings = field(default_factory=LogSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     source: str = ""
@@ -200,6 +206,7 @@ def _check(config: Config) -> None:
         "runner.default_timeout": (1, 7 * 86400),
         "runner.cancel_grace": (0, 600),
         "git.timeout": (1, 86400),
+        "ssh.reconnect_for": (1, 7 * 86400),
         "logs.max_bytes_per_command": (64 * 1024, 1 << 32),
         "logs.max_spool_bytes": (1024 * 1024, 1 << 40),
         "auth.session_days": (1, 3650),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import getpass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from deployer import config
 from deployer.config import Config
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from deployer.installation import Installation
 
 
@@ -35,3 +38,9 @@ class Context:
             return f"{getpass.getuser()} (command line)"
         except (KeyError, OSError):
             return "command line"
+
+    def changing(self, action: str, subject: str = "", detail: str | None = None) -> AbstractContextManager[Session]:
+        """A write transaction for what the command asks for, noted in the audit log."""
+        from deployer import audit
+
+        return audit.changing(self.installation.database, audit.Actor(self.actor), action, subject, detail)

@@ -42,29 +42,29 @@ def cli(ctx: click.Context, config_file: Path | None) -> None:
 @click.pass_obj
 def serve(context: Context) -> None:
     """Start web and runner."""
-    from deployer import server
+    from deployer import serving
 
     settings = context.config
-    server.start_logging(settings)
-    server.serve(settings, announce)
+    serving.start_logging(settings)
+    serving.serve(settings, announce)
 
 
 @cli.command()
 @click.pass_obj
 def web(context: Context) -> None:
     """Start the web process alone."""
-    from deployer import server
+    from deployer import serving
     from deployer.application import create_app
 
     settings = context.config
-    server.start_logging(settings)
-    sock = server.listen(settings)
+    serving.start_logging(settings)
+    sock = serving.listen(settings)
     installation = context.installation
     app = create_app(installation)
-    announce(server.greeting(installation))
+    announce(serving.greeting(installation))
     installation.database.dispose()
-    server.run_web(app, installation, sock, on_stop=lambda: None)
-    server.leave()
+    serving.run_web(app, installation, sock, on_stop=lambda: None)
+    serving.leave()
 
 
 @cli.command()
@@ -72,12 +72,12 @@ def web(context: Context) -> None:
 @click.pass_obj
 def runner(context: Context, with_parent: bool) -> None:
     """Start the runner alone."""
-    from deployer import server
+    from deployer import serving
 
     if with_parent:
-        server.end_with_parent()
-    server.start_logging(context.config)
-    server.run_runner(context.installation)
+        serving.end_with_parent()
+    serving.start_logging(context.config)
+    serving.run_runner(context.installation)
 
 
 @cli.command()

@@ -1,22 +1,30 @@
 """The tables, one aggregate a file. Importing this package makes every table known to ``Base.metadata``."""
 
+from deployer.models.audit import AuditEvent
 from deployer.models.base import Base
 from deployer.models.delivery import Counter, Delivery
 from deployer.models.deployment import Command, Deployment, DeploymentEvent, LogChunk
+from deployer.models.notification import Notification
 from deployer.models.project import Project, Step, Variable
+from deployer.models.server import Server
 from deployer.models.setting import Setting
-from deployer.models.user import LoginSession, Throttle, User
+from deployer.models.user import Invitation, LoginSession, RecoveryCode, Throttle, User
 
 __all__ = [
+    "AuditEvent",
     "Base",
     "Command",
     "Counter",
     "Delivery",
     "Deployment",
     "DeploymentEvent",
+    "Invitation",
     "LogChunk",
     "LoginSession",
+    "Notification",
     "Project",
+    "RecoveryCode",
+    "Server",
     "Setting",
     "Step",
     "Throttle",

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from deployer.models.base import Base
+from deployer.models.server import Server
 
 
 class Project(Base):
@@ -17,10 +18,18 @@ class Project(Base):
     name: Mapped[str] = mapped_column(sa.String(64), unique=True)
     repository_url: Mapped[str] = mapped_column(sa.String(2048))
     branch: Mapped[str] = mapped_column(sa.String(255))
+    # Where its commands run; None is this host.
+    server_id: Mapped[str | None] = mapped_column(sa.ForeignKey("servers.id", ondelete="RESTRICT"))
     path: Mapped[str] = mapped_column(sa.String(4096))
     shell: Mapped[str] = mapped_column(sa.String(8), default="sh")
     auto_deploy: Mapped[bool] = mapped_column(default=True)
     cancel_running: Mapped[bool] = mapped_column(default=False)
+    # What is told by mail, and to whom besides the address in the settings (addresses with commas between).
+    mail_on_success: Mapped[bool] = mapped_column(default=False)
+    mail_on_failure: Mapped[bool] = mapped_column(default=True)
+    mail_on_recovery: Mapped[bool] = mapped_column(default=True)
+    mail_on_interruption: Mapped[bool] = mapped_column(default=True)
+    mail_to: Mapped[str | None] = mapped_column(sa.Text)
     # The next three are encrypted by security.vault, each bound to this project and column.
     webhook_secret: Mapped[bytes]
     deploy_key_private: Mapped[bytes | None]
@@ -30,6 +39,7 @@ class Project(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
+    server: Mapped[Server | None] = relationship()
     steps: Mapped[list[Step]] = relationship(
         order_by="Step.position", cascade="all, delete-orphan", passive_deletes=True
     )

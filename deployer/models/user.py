@@ -19,6 +19,33 @@ class User(Base):
     password_hash: Mapped[str] = mapped_column(sa.String(255))
     is_admin: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime]
+    # The secret of one-time codes, sealed; with it a login asks for a code too.
+    totp_secret: Mapped[bytes | None]
+    # The time step of the last code that was taken: each is good once (RFC 6238, 5.2).
+    totp_last_step: Mapped[int | None] = mapped_column(sa.BigInteger)
+
+
+class RecoveryCode(Base):
+    """A code that stands in once for a lost authenticator. Only its SHA-256 is stored; using it deletes the row."""
+
+    __tablename__ = "recovery_codes"
+
+    code_hash: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    user_id: Mapped[str] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+
+
+class Invitation(Base):
+    """A link by which one person may make an account. Only the token's SHA-256 is stored; accepting it deletes it."""
+
+    __tablename__ = "invitations"
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    token_hash: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    email: Mapped[str] = mapped_column(sa.String(255))
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    invited_by: Mapped[str] = mapped_column(sa.String(255))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
 
 
 class LoginSession(Base):

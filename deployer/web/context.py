@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from flask import current_app, request
 from flask_login import UserMixin, current_user
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
+from deployer import audit
+from deployer.audit import Actor
 from deployer.installation import Installation
 from deployer.models import Base
 from deployer.models.user import User
@@ -47,3 +52,16 @@ def me() -> LoggedIn:
 
 def remote_address() -> str:
     return request.remote_addr or ""
+
+
+def actor() -> Actor:
+    """Who asks, as the audit log names them. Only where the route needs a login."""
+    return Actor(me().user.username, remote_address())
+
+
+@contextmanager
+def changing(action: str, subject: str = "", detail: str | None = None) -> Iterator[Session]:
+    """A write transaction for what a person asks for, noted in the audit log. Every view that changes something
+    takes it."""
+    with audit.changing(installation().database, actor(), action, subject, detail) as session:
+        yield session

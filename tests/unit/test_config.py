@@ -103,7 +103,7 @@ def test_the_environment_says_yes_and_no_in_several_words(tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[sever]\n", "sever: unknown section; there are server, storage, runner, git, logs, auth."),
+        ("[sever]\n", f"sever: unknown section; there are {', '.join(configuration.SECTIONS)}."),
         ("threads = 3\n", "threads: unknown section"),
         ("server = 3\n", "server: should be a section, written as [server]."),
         ("[server]\nthread = 3\n", "server.thread: unknown key; there are bind, public_url"),

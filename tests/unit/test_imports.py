@@ -31,6 +31,7 @@ LEVELS = {
     "settings": USE_CASES,
     "accounts": USE_CASES,
     "access": USE_CASES,
+    "audit": USE_CASES,
     "runner": RUNNER,
 }
 """What is not named here is an entry point, which may use everything and is used by no one below."""
@@ -38,7 +39,7 @@ LEVELS = {
 ALONE = ("providers", "executors", "commands", "security")
 """Each of these can be read, tested and replaced alone."""
 
-FLASK_MAY = ("web", "api", "hooks", "application", "cli", "server")
+FLASK_MAY = ("web", "api", "hooks", "application", "cli", "serving")
 
 
 def modules() -> list[Path]:

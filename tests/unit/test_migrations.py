@@ -9,6 +9,7 @@ import threading
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -155,3 +156,27 @@ def test_a_new_connection_to_a_database_in_use_does_not_disturb_it(installation,
         prepare_connection(connection, None)
         assert connection.execute("SELECT count(*) FROM projects").fetchone() == (0,)
         connection.close()
+
+
+def test_an_upgrade_from_the_first_schema_keeps_every_row(config):
+    DataDir(config.data_dir).prepare()
+    command.upgrade(migrations.settings(config.database_path), "0001")
+    with sqlite3.connect(config.database_path) as old:
+        old.execute("PRAGMA foreign_keys = ON")
+        old.execute(
+            "INSERT INTO projects (id, name, repository_url, branch, path, shell, auto_deploy, cancel_running, "
+            "webhook_secret, created_at, updated_at) "
+            "VALUES ('p', 'app', 'u', 'main', '/srv/app', 'sh', 1, 0, x'00', 1, 1)"
+        )
+        old.execute("INSERT INTO steps (id, project_id, position, name, command) VALUES ('s', 'p', 0, 'n', 'true')")
+    old.close()
+
+    migrations.upgrade(config.database_path)
+
+    with sqlite3.connect(config.database_path) as new:
+        assert new.execute("SELECT id, server_id, mail_on_success, mail_on_failure FROM projects").fetchall() == [
+            ("p", None, 0, 1)
+        ]
+        assert new.execute("SELECT id FROM steps").fetchall() == [("s",)]
+        assert new.execute("PRAGMA foreign_key_check").fetchall() == []
+    new.close()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from deployer.config import SECTIONS
+
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("[server]\nbnid = 'x'", "server.bnid: unknown key; there are bind, public_url, "),
-        ("[srever]", "srever: unknown section; there are server, storage, runner, git, logs, auth."),
+        ("[srever]", f"srever: unknown section; there are {', '.join(SECTIONS)}."),
         ("[server]\nthreads = '8'", "server.threads: should be a whole number, but is '8'."),
         ("[runner]\nmax_queued = 0", "runner.max_queued: should be between 1 and "),
         ("[server", "is not valid TOML"),

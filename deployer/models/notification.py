@@ -1,0 +1,53 @@
+"""A notification: a message that an event owes somebody, kept until it is sent or given up, with the reason."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from deployer.models.base import Base
+from deployer.models.deployment import Deployment
+
+
+class Occasion(StrEnum):
+    """What a notification tells of."""
+
+    SUCCESS = "success"  # a deployment succeeded
+    FAILURE = "failure"  # a deployment failed
+    RECOVERY = "recovery"  # the first success after a failure or an interruption
+    INTERRUPTION = "interruption"  # the host, the server or the process went away under a deployment
+
+
+class NotificationStatus(StrEnum):
+    """Where a notification stands."""
+
+    PENDING = "pending"  # to be sent, for the first time or again
+    SENT = "sent"  # taken by the mail server
+    GIVEN_UP = "given_up"  # could not be sent; the last error says why
+
+
+class Notification(Base):
+    __tablename__ = "notifications"
+    __table_args__ = (
+        sa.Index("ix_notifications_due", "next_attempt_at", sqlite_where=sa.text("status = 'pending'")),
+        sa.Index("ix_notifications_created", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    deployment_id: Mapped[str] = mapped_column(sa.ForeignKey("deployments.id", ondelete="CASCADE"), index=True)
+    occasion: Mapped[Occasion] = mapped_column(
+        sa.Enum(Occasion, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e])
+    )
+    status: Mapped[NotificationStatus] = mapped_column(
+        sa.Enum(NotificationStatus, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e])
+    )
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime]
+    last_error: Mapped[str | None] = mapped_column(sa.Text)
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+
+    deployment: Mapped[Deployment] = relationship()
