@@ -31,6 +31,8 @@ LEVELS = {
     "project_secrets": USE_CASES,
     "settings": USE_CASES,
     "accounts": USE_CASES,
+    "servers": USE_CASES,
+    "working_copies": USE_CASES,
     "access": USE_CASES,
     "audit": USE_CASES,
     "runner": RUNNER,
