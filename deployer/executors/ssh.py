@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from deployer.errors import ConnectionLost, ExecutorError
 from deployer.executors import launcher
 from deployer.executors.base import SYSTEM_PATH, Answer, Look, Process, Run, RunState
-from deployer.executors.ssh_connection import Address, Connection, Reply
+from deployer.executors.ssh_connection import CALL_LIMIT_S, Address, Connection, Reply
 from deployer.executors.ssh_functions import FUNCTIONS, LAUNCHER
 
 FIRST_POLL_S = 0.002
@@ -26,6 +26,9 @@ AHEAD_BYTES = 256 * 1024
 """A look brings along so much of the output behind what was read last."""
 
 _FILE_BYTES = 64 * 1024
+
+_NOT_ASKED = {124: "it took too long", 126: "", 127: ""}
+"""Exit codes of timeout(1) and env(1) where the program did not answer by itself; empty: their words say why."""
 
 
 @dataclass(frozen=True)
@@ -161,16 +164,17 @@ class SshExecutor:
         command = b" ".join(launcher.quote(word) for word in argv)
         mark = os.urandom(16).hex().encode()
         script = (
-            b'errors=$(mktemp) && env -i %s %s 2>"$errors"; code=$?; printf %s; cat "$errors"; rm -f "$errors"'
-            % (
-                exports,
-                command,
-                mark,
-            )
+            b'errors=$(mktemp) && env -i %s timeout %s %s 2>"$errors"; code=$?; '
+            b'printf %s; cat "$errors"; rm -f "$errors"; exit $code'
         )
-        reply = self._ask(script + b"; exit $code", silence_s=timeout_s)
+        filled = (exports, f"{timeout_s:g}".encode(), command, mark)
+        reply = self._ask(script % filled, silence_s=timeout_s + CALL_LIMIT_S)
         output, _, errors = reply.output.partition(mark)
-        return Answer(reply.code, output.decode(errors="replace"), errors.decode(errors="replace"))
+        words = errors.decode(errors="replace")
+        if reply.code in _NOT_ASKED:
+            why = _NOT_ASKED[reply.code] or words.strip()
+            raise ExecutorError(f"{argv[0]} could not be asked on {self.address.name}: {why}.")
+        return Answer(reply.code, output.decode(errors="replace"), words)
 
     # The connection ---------------------------------------------------------------------------------------------
 
