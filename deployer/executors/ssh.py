@@ -131,6 +131,10 @@ class SshExecutor:
             known.pop(run_id, None)
         self._ask(f"collect {_words(run_id)}".encode())
 
+    def remove(self, run_id: str) -> None:
+        """Forget a run wholly, without a tombstone. Only for what will never be launched again."""
+        self._ask(f'rm -rf "$spool"/{_words(run_id)}'.encode())
+
     def sweep(self) -> None:
         self._ask(b"sweep")
 

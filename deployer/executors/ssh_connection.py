@@ -86,8 +86,8 @@ class Connection:
                 self._transport.set_keepalive(15)
                 self._channel = self._transport.open_session(timeout=CALL_LIMIT_S)
                 self._channel.settimeout(CALL_LIMIT_S)
-                # What a login shell's start files print, to either output, comes before any answer.
-                self._channel.set_combine_stderr(True)
+                # What a login shell's start files print comes before any answer. Their errors come on a way of their
+                # own, whenever they like, and nobody reads that.
                 self._channel.exec_command(_SHELL)
                 self._send(b"exec 2>/dev/null\n")
             except BaseException:
@@ -148,6 +148,8 @@ class Connection:
             self._receive()
 
     def _receive(self) -> None:
+        while self._channel.recv_stderr_ready():
+            self._channel.recv_stderr(_RECEIVE_BYTES)
         data = self._channel.recv(_RECEIVE_BYTES)
         if not data:
             raise EOFError

@@ -32,6 +32,7 @@ LEVELS = {
     "settings": USE_CASES,
     "accounts": USE_CASES,
     "servers": USE_CASES,
+    "server_check": USE_CASES,
     "working_copies": USE_CASES,
     "access": USE_CASES,
     "audit": USE_CASES,
