@@ -124,6 +124,8 @@ class Contact:
             try:
                 answer = act()
             except ConnectionLost as again:
+                if str(again) != str(error):
+                    self._tell(str(again))
                 error = again
             except ServerRefused as refusal:
                 raise self._refused(refusal) from refusal

@@ -23,6 +23,12 @@ class OrdinaryUser:
     home: Path
     folder: Path
 
+    def owns_folder(self, name: str) -> Path:
+        """A folder in the user's home."""
+        folder = self.home / name
+        folder.mkdir()
+        return self.owns(folder)
+
     def owns(self, path: Path) -> Path:
         """Give the user a path."""
         if self.name:

@@ -94,6 +94,7 @@ class SshServer:
     def stop(self) -> None:
         """The listening sshd and every connection end."""
         if self._process:
+            self.thaw()
             connections = self.connections()
             self._process.terminate()
             self._process.wait(10)

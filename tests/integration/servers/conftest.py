@@ -44,7 +44,6 @@ def make_ssh(user: OrdinaryUser) -> Iterator[Callable[[], SshServer]]:
 
     yield make
     for one in made:
-        one.thaw()
         one.stop()
 
 
