@@ -150,11 +150,29 @@ def find(session: Session, name_or_id: str) -> Server:
     return server
 
 
+def listed(session: Session) -> list[tuple[Server, int]]:
+    """All servers by name, each with the number of its projects."""
+    rows = session.execute(
+        sa.select(Server, sa.func.count(Project.id))
+        .outerjoin(Project, Project.server_id == Server.id)
+        .group_by(Server.id)
+        .order_by(sa.func.lower(Server.name))
+    )
+    return [(server, count) for server, count in rows]
+
+
+def projects_of(session: Session, server: Server) -> list[str]:
+    """The names of the projects that are deployed to a server."""
+    wanted = sa.select(Project.name).where(Project.server_id == server.id).order_by(sa.func.lower(Project.name))
+    return list(session.scalars(wanted))
+
+
 def make_key(server: Server, vault: Vault) -> None:
     """A new key; the earlier one is forgotten."""
     private, public = deploy_keys.generate(f"deployer:{server.name}")
     server.private_key = vault.seal(private, _place(server.id))
     server.public_key = public
+    server.tested_at = server.test_report = None
     server.updated_at = clock.now()
 
 
