@@ -15,7 +15,7 @@ from deployer.config import Config
 from deployer.errors import GitError
 from deployer.installation import DataDir
 from deployer.models.project import Project
-from deployer.projects import ProjectSecrets
+from deployer.project_secrets import ProjectSecrets
 from deployer.security.redaction import Redactor
 
 TIMEOUT_S = 15

@@ -72,3 +72,8 @@ class ExecutorError(DeployerError):
 
 class GitError(DeployerError):
     """A git call failed; the message holds git's own words."""
+
+
+def as_sentence(problem: str) -> str:
+    """A problem named by a rule (``give a branch``), as the error that stands at a field."""
+    return problem[0].upper() + problem[1:] + "."

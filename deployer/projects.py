@@ -1,29 +1,25 @@
-"""Use cases of projects: making, changing and deleting them, and opening what they keep sealed."""
+"""Use cases of projects: making, changing and deleting them."""
 
 from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, object_session
+from sqlalchemy.orm import Session
 
-from deployer import clock
+from deployer import clock, project_secrets
 from deployer.commands import git
 from deployer.config import Config
-from deployer.errors import InvalidInput, InvalidTransition, NotFound
-from deployer.executors.base import variable_problem
+from deployer.errors import InvalidInput, InvalidTransition, NotFound, as_sentence
 from deployer.installation import DataDir
 from deployer.models.delivery import Counter
 from deployer.models.deployment import RUNNING, Deployment
-from deployer.models.project import Project, Step, Variable
-from deployer.security import deploy_keys
-from deployer.security.redaction import MIN_SECRET_BYTES
+from deployer.models.project import Project, Step
 from deployer.security.vault import Vault
 
 MAX_STEPS = 100
@@ -65,10 +61,10 @@ def validate(given: ProjectInput, config: Config) -> None:
         errors["name"] = "Use letters, digits, dots, dashes and underscores, beginning with a letter or digit."
     problem = git.url_problem(given.repository_url, allow_file=config.git.allow_file)
     if problem:
-        errors["repository_url"] = _sentence(problem)
+        errors["repository_url"] = as_sentence(problem)
     problem = git.branch_problem(given.branch)
     if problem:
-        errors["branch"] = _sentence(problem)
+        errors["branch"] = as_sentence(problem)
     if given.path and not _is_absolute_path(given.path):
         errors["path"] = "Give an absolute path, beginning with a slash."
     elif given.path and _one_spelling(given.path) == "/":
@@ -124,10 +120,6 @@ def _step_problem(step: StepInput) -> str | None:
     return None
 
 
-def _sentence(problem: str) -> str:
-    return problem[0].upper() + problem[1:] + "."
-
-
 def create(session: Session, given: ProjectInput, *, config: Config, data_dir: DataDir, vault: Vault) -> Project:
     """A new project with a webhook secret of its own. Raises InvalidInput."""
     validate(given, config)
@@ -140,7 +132,7 @@ def create(session: Session, given: ProjectInput, *, config: Config, data_dir: D
         path=_one_spelling(given.path) if given.path else str(data_dir.checkouts / given.name),
         created_at=now,
         updated_at=now,
-        webhook_secret=vault.seal(new_webhook_secret(), place(project_id, "webhook_secret")),
+        webhook_secret=project_secrets.sealed_webhook_secret(project_id, vault),
     )
     _apply(project, given)
     _refuse_shared_path(session, project)
@@ -254,114 +246,3 @@ def find(session: Session, name_or_id: str) -> Project:
     if project is None:
         raise NotFound("Project not found")
     return project
-
-
-# Secrets --------------------------------------------------------------------------------------------------------
-
-
-def place(project_id: str, what: str) -> str:
-    """Where a project's secret is stored, as the vault binds it."""
-    return f"project:{project_id}:{what}"
-
-
-def new_webhook_secret() -> bytes:
-    return secrets.token_hex(32).encode()
-
-
-def rotate_webhook_secret(project: Project, vault: Vault) -> None:
-    project.webhook_secret = vault.seal(new_webhook_secret(), place(project.id, "webhook_secret"))
-    project.connected_at = None
-    project.updated_at = clock.now()
-
-
-def make_deploy_key(project: Project, vault: Vault) -> None:
-    """A new ed25519 key for this project alone; an earlier one is forgotten."""
-    private, public = deploy_keys.generate(f"deployer:{project.name}")
-    project.deploy_key_private = vault.seal(private, place(project.id, "deploy_key"))
-    project.deploy_key_public = public
-    project.updated_at = clock.now()
-
-
-def set_https_token(project: Project, token: str, vault: Vault) -> None:
-    """Store the token for HTTPS; an empty one removes it. Raises InvalidInput."""
-    token = token.strip()
-    if token and (len(token) < MIN_SECRET_BYTES or len(token) > 4096 or not token.isprintable() or " " in token):
-        raise InvalidInput({"https_token": "This is not a usable token."})
-    project.https_token = vault.seal(token.encode(), place(project.id, "https_token")) if token else None
-    project.updated_at = clock.now()
-
-
-def set_variable(project: Project, name: str, value: str, *, secret: bool, vault: Vault) -> None:
-    """Give the project's commands ``name=value``; an earlier value is replaced. Raises InvalidInput."""
-    problem = variable_problem(name, value)
-    if problem:
-        raise InvalidInput(
-            {"variable_name" if "name" in problem or "shell" in problem else "value": _sentence(problem)}
-        )
-    if name.startswith(("DEPLOY_", "DEPLOYER_")):
-        raise InvalidInput({"variable_name": "Names that begin with DEPLOY_ and DEPLOYER_ are Deployer's own."})
-    if secret and len(value.encode("utf-8", "surrogateescape")) < MIN_SECRET_BYTES:
-        raise InvalidInput(
-            {"value": f"A secret has at least {MIN_SECRET_BYTES} bytes; a shorter one cannot be hidden in logs."}
-        )
-    project.variables[:] = [variable for variable in project.variables if variable.name != name]
-    session = object_session(project)
-    if session:
-        session.flush()
-    sealed = vault.seal(value.encode("utf-8", "surrogateescape"), place(project.id, f"variable:{name}"))
-    project.variables.append(
-        Variable(
-            id=clock.new_id(),
-            name=name,
-            plain_value=None if secret else value,
-            secret_value=sealed if secret else None,
-        )
-    )
-    project.updated_at = clock.now()
-
-
-def remove_variable(project: Project, variable_id: str) -> None:
-    project.variables[:] = [variable for variable in project.variables if variable.id != variable_id]
-
-
-@dataclass(frozen=True, repr=False)
-class ProjectSecrets:
-    """A project's secrets, opened. Never shown by repr."""
-
-    webhook_secret: bytes
-    https_token: str | None
-    deploy_key: bytes | None
-    variables: dict[str, str]
-    secret_variables: frozenset[str]
-
-    def to_redact(self) -> list[bytes]:
-        """Everything that must not appear in a log. What is too short to hide was refused when it was entered."""
-        found = [self.webhook_secret]
-        if self.https_token:
-            found.append(self.https_token.encode())
-        if self.deploy_key:
-            found.append(self.deploy_key)
-        found += [self.variables[name].encode("utf-8", "surrogateescape") for name in self.secret_variables]
-        return found
-
-
-def open_secrets(project: Project, vault: Vault) -> ProjectSecrets:
-    """Raises SecretUnreadable when the key file is not the one that they were sealed with."""
-
-    def opened(sealed: bytes | None, what: str) -> bytes | None:
-        return None if sealed is None else vault.open(sealed, place(project.id, what))
-
-    token = opened(project.https_token, "https_token")
-    variables = {}
-    for variable in project.variables:
-        secret = opened(variable.secret_value, f"variable:{variable.name}")
-        variables[variable.name] = (
-            variable.plain_value or "" if secret is None else secret.decode("utf-8", "surrogateescape")
-        )
-    return ProjectSecrets(
-        webhook_secret=vault.open(project.webhook_secret, place(project.id, "webhook_secret")),
-        https_token=token.decode() if token else None,
-        deploy_key=opened(project.deploy_key_private, "deploy_key"),
-        variables=variables,
-        secret_variables=frozenset(variable.name for variable in project.variables if variable.is_secret),
-    )

@@ -48,7 +48,7 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a project; prints the webhook's address and secret."""
-    from deployer import projects
+    from deployer import project_secrets, projects
     from deployer.projects import ProjectInput, StepInput
 
     installation = context.installation
@@ -65,7 +65,7 @@ def create(
         made = projects.create(
             session, wanted, config=context.config, data_dir=installation.data_dir, vault=installation.vault
         )
-        secret = projects.open_secrets(made, installation.vault).webhook_secret.decode()
+        secret = project_secrets.open_secrets(made, installation.vault).webhook_secret.decode()
         facts = {
             "id": made.id,
             "webhook_url": f"{context.config.public_url}/webhook/{made.id}",

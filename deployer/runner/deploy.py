@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from deployer import clock, projects, settings
+from deployer import clock, project_secrets, settings
 from deployer.commands import git
 from deployer.db import retrying
 from deployer.deployments import command_lifecycle, lifecycle
@@ -59,7 +59,7 @@ class Deploy:
     def run(self) -> None:
         """Bring the deployment to its end. Raises LostClaim when another runner has taken it."""
         try:
-            secrets = projects.open_secrets(self._project, self._vault)
+            secrets = project_secrets.open_secrets(self._project, self._vault)
             self._redactor = Redactor(secrets.to_redact())
             self._inputs = Inputs(
                 self._deployment,

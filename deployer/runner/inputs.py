@@ -7,7 +7,7 @@ from deployer.config import Config
 from deployer.executors.base import Executor, Run
 from deployer.installation import DataDir
 from deployer.models.deployment import Command, CommandKind, Deployment
-from deployer.projects import ProjectSecrets
+from deployer.project_secrets import ProjectSecrets
 
 
 class Inputs:

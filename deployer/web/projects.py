@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
-from deployer import access, projects
+from deployer import access, project_secrets, projects
 from deployer.deployments import queue, reading
 from deployer.errors import GitError, InvalidInput
 from deployer.models.delivery import Counter, Delivery, Verdict
@@ -46,7 +46,7 @@ def _page(
     deliveries = _newest_deliveries(session, project.id)
     led_to = [delivery.deployment_id for delivery in deliveries if delivery.deployment_id]
     numbers = session.execute(sa.select(Deployment.id, Deployment.number).where(Deployment.id.in_(led_to)))
-    secrets = projects.open_secrets(project, installation().vault)
+    secrets = project_secrets.open_secrets(project, installation().vault)
     return render_template(
         "project.html",
         project=project,
@@ -214,7 +214,7 @@ def deploy(name: str) -> ResponseReturnValue:
 @blueprint.post("/<name>/secret")
 def rotate_secret(name: str) -> ResponseReturnValue:
     with installation().database.write_session() as session:
-        projects.rotate_webhook_secret(_find(name, session), installation().vault)
+        project_secrets.rotate_webhook_secret(_find(name, session), installation().vault)
     flash("The webhook has a new secret. Enter it at GitHub too; until then its deliveries are refused.")
     return redirect(url_for("projects.show", name=name, _anchor="webhook"))
 
@@ -222,7 +222,7 @@ def rotate_secret(name: str) -> ResponseReturnValue:
 @blueprint.post("/<name>/deploy-key")
 def make_deploy_key(name: str) -> ResponseReturnValue:
     with installation().database.write_session() as session:
-        projects.make_deploy_key(_find(name, session), installation().vault)
+        project_secrets.make_deploy_key(_find(name, session), installation().vault)
     return redirect(url_for("projects.show", name=name, _anchor="access"))
 
 
@@ -234,7 +234,7 @@ def set_token(name: str) -> ResponseReturnValue:
         if not token and not is_removal:
             raise InvalidInput({"https_token": "Give a token."})
         with installation().database.write_session() as session:
-            projects.set_https_token(_find(name, session), token, installation().vault)
+            project_secrets.set_https_token(_find(name, session), token, installation().vault)
     except InvalidInput as error:
         return _page(_find(name), errors=error.fields), 400
     return redirect(url_for("projects.show", name=name, _anchor="access"))
@@ -244,7 +244,7 @@ def set_token(name: str) -> ResponseReturnValue:
 def check_access(name: str) -> ResponseReturnValue:
     project = _find(name)
     parts = installation()
-    secrets = projects.open_secrets(project, parts.vault)
+    secrets = project_secrets.open_secrets(project, parts.vault)
     # The question may take seconds: no snapshot of the database is held open meanwhile.
     orm.session().expunge_all()
     orm.session().rollback()
@@ -267,7 +267,7 @@ def set_variable(name: str) -> ResponseReturnValue:
     form = request.form
     try:
         with installation().database.write_session() as session:
-            projects.set_variable(
+            project_secrets.set_variable(
                 _find(name, session),
                 form.get("variable_name", "").strip(),
                 form.get("value", "").replace("\r\n", "\n"),
@@ -282,5 +282,5 @@ def set_variable(name: str) -> ResponseReturnValue:
 @blueprint.post("/<name>/variables/<variable_id>/delete")
 def remove_variable(name: str, variable_id: str) -> ResponseReturnValue:
     with installation().database.write_session() as session:
-        projects.remove_variable(_find(name, session), variable_id)
+        project_secrets.remove_variable(_find(name, session), variable_id)
     return redirect(url_for("projects.show", name=name, _anchor="variables"))

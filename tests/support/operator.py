@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import clock, projects
+from deployer import clock, project_secrets, projects
 from deployer.deployments import lifecycle, queue
 from deployer.installation import Installation
 from deployer.models import Command, Deployment, DeploymentEvent, LogChunk, Project
@@ -67,19 +67,19 @@ class Operator:
 
     def set_variable(self, project: Project, name: str, value: str, *, secret: bool = False) -> None:
         with self.database.write_session() as session:
-            projects.set_variable(
+            project_secrets.set_variable(
                 projects.find(session, project.id), name, value, secret=secret, vault=self.installation.vault
             )
 
     def set_https_token(self, project: Project, token: str) -> None:
         with self.database.write_session() as session:
-            projects.set_https_token(projects.find(session, project.id), token, self.installation.vault)
+            project_secrets.set_https_token(projects.find(session, project.id), token, self.installation.vault)
 
     def make_deploy_key(self, project: Project) -> str:
         """Its public half."""
         with self.database.write_session() as session:
             found = projects.find(session, project.id)
-            projects.make_deploy_key(found, self.installation.vault)
+            project_secrets.make_deploy_key(found, self.installation.vault)
             assert found.deploy_key_public is not None
             return found.deploy_key_public
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from deployer import clock, projects
+from deployer import clock, project_secrets, projects
 from deployer.deployments import lifecycle, queue, verdicts
 from deployer.deployments.queue import KEPT_UNVERIFIED, Request, deploy_by_hand, record
 from deployer.deployments.verdicts import Decision
@@ -266,7 +266,7 @@ def test_a_project_that_was_deleted_since_is_answered_with_nothing(installation,
 def test_a_secret_that_was_changed_since_verifies_nothing(operator, installation, sender, project, deliveries):
     request = sender.request()
     with installation.database.write_session() as session:
-        projects.rotate_webhook_secret(projects.find(session, project.id), installation.vault)
+        project_secrets.rotate_webhook_secret(projects.find(session, project.id), installation.vault)
 
     (answer,) = sender.send(request)
 
@@ -350,7 +350,7 @@ def test_the_first_verified_delivery_connects_the_project(installation, sender, 
 def test_a_push_signed_with_the_secret_before_a_rotation_connects_nothing(installation, sender, project):
     request = sender.request()
     with installation.database.write_session() as session:
-        projects.rotate_webhook_secret(projects.find(session, project.id), installation.vault)
+        project_secrets.rotate_webhook_secret(projects.find(session, project.id), installation.vault)
 
     sender.send(request)
 
