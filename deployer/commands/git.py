@@ -23,6 +23,8 @@ MAX_BRANCH_BYTES = 250
 
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>(?!//)[^-].*)\Z")
 _OWN_PULL = re.compile(r"\s*git\s+(?:pull|fetch)\b")
+_OWN_PULL_ALONE = re.compile(r"\s*git\s+(?:pull|fetch)\b[^;&|()<>`$\n]*\Z")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
 FETCH = r"""
@@ -78,6 +80,21 @@ fi
 git --no-pager log -1 --no-color --format='HEAD is at %h %s'
 """
 )
+
+RETURN = (
+    _MAKE_COPY
+    + r"""
+git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" '+refs/heads/*:refs/remotes/origin/*'
+# Without --force: what somebody changed by hand in a copy that pulls by itself is kept, or stops the deployment.
+git checkout --quiet --no-track -B "$DEPLOY_BRANCH" "$DEPLOY_SHA" --
+if ! git config --get "branch.$DEPLOY_BRANCH.remote" >/dev/null; then
+  git config "branch.$DEPLOY_BRANCH.remote" origin
+  git config "branch.$DEPLOY_BRANCH.merge" "refs/heads/$DEPLOY_BRANCH"
+fi
+git --no-pager log -1 --no-color --format='HEAD is now at %h %s'
+"""
+)
+"""A certain commit into the working copy of a project whose own pull would bring the newest."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +192,18 @@ def pulls_itself(first_step: str) -> bool:
     return _OWN_PULL.match(first_step) is not None
 
 
+def only_pulls(first_step: str) -> bool:
+    """Whether that step does nothing else, so that a certain commit can take its place."""
+    return _OWN_PULL_ALONE.match(first_step.strip()) is not None
+
+
+def commit_problem(commit: str) -> str | None:
+    """Why ``commit`` cannot be a commit's id, whole or shortened; None if it can."""
+    if _COMMIT.match(commit):
+        return None
+    return "give a commit's id: its first 7 digits or more (0–9, a–f), as git log shows them"
+
+
 def environment(url: str | None, credential: Credential = Credential()) -> dict[str, str]:
     """What every git call of ours gets: no prompts, no hooks, one transport, one credential for one host."""
     config = {
@@ -247,6 +276,12 @@ def list_branches(url: str) -> Sequence[str]:
 def resolve(directory: Path | str, ref: str) -> Sequence[str]:
     """argv that prints the commit of a full ref name or commit id, or fails."""
     return ["git", "-C", str(directory), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"]
+
+
+def begins_with(directory: Path | str, prefix: str) -> Sequence[str]:
+    """argv that prints the ids of the objects that begin with ``prefix`` (hexadecimal), one a line. Unlike a name it
+    is never taken for a branch or a tag."""
+    return ["git", "-C", str(directory), "rev-parse", f"--disambiguate={prefix}"]
 
 
 def contains(directory: Path, ancestor: str, descendant: str) -> Sequence[str]:

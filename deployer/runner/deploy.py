@@ -189,6 +189,15 @@ class Deploy:
         following = rest[0] if rest and not is_over and command.kind is not CommandKind.FETCH else None
         cause = self._redactor.fresh().text(ending.cause) if ending.cause else None
         deployed_sha = self._deployed_sha(command) if is_over else None
+        ended, ended_cause = ending.status, cause
+        if ended is Status.SUCCESS and deployed_sha and self._is_not_what_was_asked(deployed_sha):
+            ended, ended_cause = (
+                Status.FAILED,
+                (
+                    f"the steps left the working copy at {deployed_sha[:7]}, not at the commit asked for; "
+                    "take what fetches, pulls or resets out of them"
+                ),
+            )
 
         def write() -> Status:
             with self._database.write() as connection:
@@ -204,14 +213,14 @@ class Deploy:
                 if is_over:
                     if deployed_sha:
                         lifecycle.record_commit(connection, self._id, self._runner_id, deployed_sha=deployed_sha)
-                    lifecycle.end(connection, self._id, self._runner_id, ending.status, cause)
+                    lifecycle.end(connection, self._id, self._runner_id, ended, ended_cause)
                 elif following:
                     by = lifecycle.cancel_requested_by(connection, self._id)
                     if by:
                         lifecycle.cancel(connection, self._id, self._runner_id, f"cancelled by {by}")
                         return Status.CANCELLED
                     following.started_at = self._start(connection, following)
-            return ending.status
+            return ended
 
         status = retrying(write)
         sink.settle()
@@ -316,6 +325,11 @@ class Deploy:
                 log.warning("%s: the commit could not be read: %s", self._deployment.ref, error)
                 return None
         return self._deployment.commit_sha
+
+    def _is_not_what_was_asked(self, deployed_sha: str) -> bool:
+        """Where the project's own pull gave way to a certain commit: whether a later step brought another one."""
+        gave_way = any(one.kind is CommandKind.CHECKOUT for one in self._commands) and pulls_itself(self._project)
+        return gave_way and deployed_sha != self._deployment.commit_sha
 
     # Its end outside a command ----------------------------------------------------------------------------------
 

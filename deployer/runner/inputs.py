@@ -8,6 +8,7 @@ from deployer.executors.base import Executor, Run
 from deployer.installation import DataDir
 from deployer.models.deployment import Command, CommandKind, Deployment
 from deployer.project_secrets import ProjectSecrets
+from deployer.runner.plan import pulls_itself
 
 
 class Inputs:
@@ -44,7 +45,7 @@ class Inputs:
             script = git.FETCH
             environment |= git.environment(url, self._credential(files)) | git.fetch_variables(mirror, url)
         else:
-            script = git.CHECKOUT if command.kind is CommandKind.CHECKOUT else git.CLONE
+            script = self._script_of(command)
             environment |= git.environment(None)
             environment |= git.copy_variables(mirror, path, owned=self._data_dir.owns(path))
         return Run(
@@ -57,6 +58,11 @@ class Inputs:
             max_output_bytes=self._config.logs.max_spool_bytes,
             files=files,
         )
+
+    def _script_of(self, command: Command) -> str:
+        if command.kind is CommandKind.CLONE:
+            return git.CLONE
+        return git.RETURN if pulls_itself(self._project) else git.CHECKOUT
 
     def _credential(self, files: dict[str, bytes]) -> git.Credential:
         key = self._secrets.deploy_key

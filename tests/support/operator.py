@@ -92,9 +92,10 @@ class Operator:
 
     # Asking
 
-    def deploy(self, project: Project, *, by: str = "ada") -> str:
+    def deploy(self, project: Project, *, by: str = "ada", commit: str | None = None) -> str:
+        limit = self.installation.config.runner.max_queued
         with self.database.write() as connection:
-            return queue.deploy_by_hand(connection, project.id, by, self.installation.config.runner.max_queued)
+            return queue.deploy_by_hand(connection, project.id, by, limit, commit)
 
     def push(self, project: Project, sha: str, *, guid: str | None = None, pusher: str = "grace") -> queue.Recorded:
         """A verified push delivery for the project's branch."""
