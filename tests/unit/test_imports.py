@@ -32,6 +32,7 @@ LEVELS = {
     "settings": USE_CASES,
     "accounts": USE_CASES,
     "access": USE_CASES,
+    "suggestions": USE_CASES,
     "audit": USE_CASES,
     "runner": RUNNER,
 }
