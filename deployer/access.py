@@ -93,7 +93,7 @@ class Visit:
         try:
             self._ask(git.look(copy, branch, without_files=True))
         except GitError as error:
-            if "filter" not in str(error):
+            if "not supported" not in str(error):
                 raise
             self._ask(git.look(copy, branch, without_files=False))
         names = frozenset(self._ask(git.names_in_root(copy)).decode("utf-8", "replace").split("\0")) - {""}
@@ -138,7 +138,7 @@ class Visit:
         with words.open("rb") as file:
             file.seek(max(0, words.stat().st_size - _SHOWN_OUTPUT))
             said = self._redactor.whole(file.read()).decode("utf-8", "replace").strip()
-        if code == -signal.SIGXFSZ or f"died of signal {signal.SIGXFSZ.value}" in said:
+        if any(file.lstat().st_size >= MAX_FILE_BYTES for file in self._folder.rglob("*")):
             return GitError(f"The repository holds more than {MAX_FILE_BYTES // 1024 // 1024} MiB.")
         return GitError(
             said or f"git exited with {code}.", hint=git.advice(said, has_deploy_key=self._has_deploy_key)

@@ -35,7 +35,7 @@ blueprint = Blueprint("streams", __name__)
 
 KEEP_ALIVE_S = 15.0
 LISTS_REST_S = 0.2
-"""Changes for lists are looked for at most that often: while a command prints, something is committed all the time."""
+"""Changes for lists are looked for no more often: while a command prints, something is committed all the time."""
 
 _places: dict[int, threading.BoundedSemaphore] = {}
 

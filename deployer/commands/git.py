@@ -288,8 +288,8 @@ def look(directory: Path, branch: str, *, without_files: bool) -> Sequence[str]:
     where the server can leave them out."""
     # A pack is one file, however small, so that a limit on a file's size holds for the whole of it.
     words = ["git", "-C", str(directory), "-c", "fetch.unpackLimit=1", "fetch", "--quiet", "--depth=1", "--no-tags"]
-    if without_files:
-        words.append("--filter=blob:none")
+    # A filter that was asked for once stays with the remote, also where it was refused.
+    words.append("--filter=blob:none" if without_files else "--no-filter")
     return [*words, "--", "origin", f"+refs/heads/{branch}:refs/heads/tip"]
 
 

@@ -59,7 +59,7 @@ def _ignored(reason: str) -> Decision:
 
 
 _IN_WORDS = {
-    TRIGGERED: "A push to the project's branch: it was deployed.",
+    TRIGGERED: "It led to a deployment.",
     DUPLICATE: "This delivery came before and was dealt with, so it was not run again.",
     NO_STEPS: "Nothing was deployed: the project has no steps.",
     QUEUE_FULL: "Refused: as many deployments were waiting as runner.max_queued allows. Deliver it again later.",
