@@ -37,6 +37,9 @@ KEEP_ALIVE_S = 15.0
 LISTS_REST_S = 0.2
 """Changes for lists are looked for no more often: while a command prints, something is committed all the time."""
 
+LISTS_KEEP_ALIVE_S = 5.0
+"""Who has left a list is noticed by writing, and lists are left all the time."""
+
 _places: dict[int, threading.BoundedSemaphore] = {}
 
 
@@ -131,17 +134,20 @@ def _frames(parts: Installation, deployment_id: str, after: int) -> Generator[st
 def _changes(parts: Installation, known: str) -> Generator[str, None, None]:
     database = parts.database
     yield "retry: 1000\n\n"
+    written_at = time.monotonic()
     while not database.bell.is_closed:
-        seen = database.bell.generation
+        looked_at, seen = time.monotonic(), database.bell.generation
         with Session(database.engine) as session:
             present = reading.changes(session)
         if present != known:
             known = present
             yield _event({"type": "changed", "seen": known})
-        rested_at = time.monotonic() + LISTS_REST_S
-        if database.wait_for_change(seen, KEEP_ALIVE_S) == seen:
+            written_at = looked_at
+        elif looked_at - written_at >= LISTS_KEEP_ALIVE_S:
             yield ": still here\n\n"
-        time.sleep(max(0.0, rested_at - time.monotonic()))
+            written_at = looked_at
+        database.wait_for_change(seen, LISTS_KEEP_ALIVE_S)
+        time.sleep(max(0.0, looked_at + LISTS_REST_S - time.monotonic()))
 
 
 def _event(frame: dict[str, Any], number: int | None = None) -> str:
