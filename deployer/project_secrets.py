@@ -5,10 +5,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy.orm import object_session
-
 from deployer import clock
-from deployer.errors import InvalidInput, as_sentence
+from deployer.errors import InvalidInput, NotFound, as_sentence
 from deployer.executors.base import variable_problem
 from deployer.models.project import Project, Variable
 from deployer.security import deploy_keys
@@ -62,20 +60,22 @@ def set_variable(project: Project, name: str, value: str, *, secret: bool, vault
         raise InvalidInput(
             {"value": f"A secret has at least {MIN_SECRET_BYTES} bytes; a shorter one cannot be hidden in logs."}
         )
-    project.variables[:] = [variable for variable in project.variables if variable.name != name]
-    session = object_session(project)
-    if session:
-        session.flush()
+    variable = next((one for one in project.variables if one.name == name), None)
+    if variable is None:
+        variable = Variable(id=clock.new_id(), name=name)
+        project.variables.append(variable)
     sealed = vault.seal(value.encode("utf-8", "surrogateescape"), place(project.id, f"variable:{name}"))
-    project.variables.append(
-        Variable(
-            id=clock.new_id(),
-            name=name,
-            plain_value=None if secret else value,
-            secret_value=sealed if secret else None,
-        )
-    )
+    variable.plain_value = None if secret else value
+    variable.secret_value = sealed if secret else None
     project.updated_at = clock.now()
+
+
+def find_variable(project: Project, variable_id: str) -> Variable:
+    """Raises NotFound."""
+    variable = next((one for one in project.variables if one.id == variable_id), None)
+    if variable is None:
+        raise NotFound("Variable not found")
+    return variable
 
 
 def remove_variable(project: Project, variable_id: str) -> None:

@@ -57,9 +57,9 @@ def cancel(context: Context, deployment: str, as_json: bool) -> None:
     with Session(database.engine) as session:
         found = reading.find(session, deployment)
         deployment_id, ref = found.id, found.ref
-    with database.write() as connection:
-        is_accepted = lifecycle.request_cancel(connection, deployment_id, context.actor)
-        status = lifecycle.status_of(connection, deployment_id)
+    with context.changing("deployment.cancelled", ref) as session:
+        is_accepted = lifecycle.request_cancel(session.connection(), deployment_id, context.actor)
+        status = lifecycle.status_of(session.connection(), deployment_id)
     assert status is not None
     if as_json:
         click.echo(json.dumps({"id": deployment_id, "ref": ref, "cancelled": is_accepted, "status": status.value}))

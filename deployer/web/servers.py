@@ -32,9 +32,9 @@ def _reports(session: Session) -> dict[str, Report]:
 # The page -------------------------------------------------------------------------------------------------------
 
 
-@blueprint.get("/<name>")
-def show(name: str) -> ResponseReturnValue:
-    return _page(_find(name))
+@blueprint.get("/<server_name>")
+def show(server_name: str) -> ResponseReturnValue:
+    return _page(_find(server_name))
 
 
 def _find(name: str, session: Session | None = None) -> Server:
@@ -76,18 +76,18 @@ def create() -> ResponseReturnValue:
     except InvalidInput as error:
         return _form(request.form, None, error.fields), 400
     _scan(server)
-    return redirect(url_for("servers.show", name=server.name))
+    return redirect(url_for("servers.show", server_name=server.name))
 
 
-@blueprint.route("/<name>/edit", methods=["GET", "POST"])
-def edit(name: str) -> ResponseReturnValue:
-    server = _find(name)
+@blueprint.route("/<server_name>/edit", methods=["GET", "POST"])
+def edit(server_name: str) -> ResponseReturnValue:
+    server = _find(server_name)
     if request.method == "GET":
         return _form(_filled(server), server)
     try:
         wanted = _wanted()
         with changing("server.changed", wanted.name) as session:
-            changed = _find(name, session)
+            changed = _find(server_name, session)
             servers.update(session, changed, wanted)
     except InvalidInput as error:
         return _form(request.form, server, error.fields), 400
@@ -96,7 +96,7 @@ def edit(name: str) -> ResponseReturnValue:
     if changed.host_key is None:
         _scan(changed)
     flash("Saved.")
-    return redirect(url_for("servers.show", name=wanted.name))
+    return redirect(url_for("servers.show", server_name=wanted.name))
 
 
 def _wanted() -> ServerInput:
@@ -130,14 +130,14 @@ def _form(given: MultiDict[str, str], server: Server | None, errors: dict[str, s
     )
 
 
-@blueprint.route("/<name>/delete", methods=["GET", "POST"])
-def delete(name: str) -> ResponseReturnValue:
-    server = _find(name)
+@blueprint.route("/<server_name>/delete", methods=["GET", "POST"])
+def delete(server_name: str) -> ResponseReturnValue:
+    server = _find(server_name)
     if request.method == "GET":
         return _deletion(server)
     try:
         with changing("server.deleted", server.name) as session:
-            servers.delete(session, _find(name, session))
+            servers.delete(session, _find(server_name, session))
     except InvalidTransition as error:
         return _deletion(server, str(error)), 409
     flash(f"{server.name} was removed. Take its line out of ~/.ssh/authorized_keys there.")
@@ -152,13 +152,13 @@ def _deletion(server: Server, error: str | None = None) -> str:
 # The three steps ------------------------------------------------------------------------------------------------
 
 
-@blueprint.post("/<name>/scan")
-def scan(name: str) -> ResponseReturnValue:
-    server = _find(name)
+@blueprint.post("/<server_name>/scan")
+def scan(server_name: str) -> ResponseReturnValue:
+    server = _find(server_name)
     error = _scan(server)
     if error:
-        return _page(_find(name), {"scan": error}), 502
-    return redirect(url_for("servers.show", name=name, _anchor="host-key"))
+        return _page(_find(server_name), {"scan": error}), 502
+    return redirect(url_for("servers.show", server_name=server_name, _anchor="host-key"))
 
 
 def _scan(server: Server) -> str | None:
@@ -174,31 +174,31 @@ def _scan(server: Server) -> str | None:
     return None
 
 
-@blueprint.post("/<name>/trust")
-def trust(name: str) -> ResponseReturnValue:
+@blueprint.post("/<server_name>/trust")
+def trust(server_name: str) -> ResponseReturnValue:
     given = request.form.get("fingerprint", "")
     try:
-        with changing("server.trusted", name, given) as session:
-            servers.trust(_find(name, session), given)
+        with changing("server.trusted", server_name, given) as session:
+            servers.trust(_find(server_name, session), given)
     except InvalidInput as error:
-        return _page(_find(name), error.fields), 400
-    return redirect(url_for("servers.show", name=name, _anchor="test"))
+        return _page(_find(server_name), error.fields), 400
+    return redirect(url_for("servers.show", server_name=server_name, _anchor="test"))
 
 
-@blueprint.post("/<name>/test")
-def test(name: str) -> ResponseReturnValue:
-    _find(name)
+@blueprint.post("/<server_name>/test")
+def test(server_name: str) -> ResponseReturnValue:
+    _find(server_name)
     _let_go()
     server_check.test(installation(), name, actor())
-    return redirect(url_for("servers.show", name=name, _anchor="test"))
+    return redirect(url_for("servers.show", server_name=server_name, _anchor="test"))
 
 
-@blueprint.post("/<name>/key")
-def make_key(name: str) -> ResponseReturnValue:
-    with changing("server.key_made", name) as session:
-        servers.make_key(_find(name, session), installation().vault)
+@blueprint.post("/<server_name>/key")
+def make_key(server_name: str) -> ResponseReturnValue:
+    with changing("server.key_made", server_name) as session:
+        servers.make_key(_find(server_name, session), installation().vault)
     flash("The server has a new key. Until its line is there, deployments fail.")
-    return redirect(url_for("servers.show", name=name))
+    return redirect(url_for("servers.show", server_name=server_name))
 
 
 def _let_go() -> None:

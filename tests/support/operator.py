@@ -100,7 +100,7 @@ class Operator:
     def _loaded(session: Session, project: Project) -> Project:
         session.flush()
         session.refresh(project)
-        _ = project.steps, project.variables
+        _ = project.steps, project.variables, project.server
         return project
 
     # Asking

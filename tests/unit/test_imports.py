@@ -35,6 +35,7 @@ LEVELS = {
     "server_check": USE_CASES,
     "working_copies": USE_CASES,
     "access": USE_CASES,
+    "suggestions": USE_CASES,
     "audit": USE_CASES,
     "runner": RUNNER,
 }

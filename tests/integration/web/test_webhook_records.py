@@ -50,11 +50,11 @@ def test_the_project_page_shows_each_delivery_with_its_reason(forge, member, pro
 
     rows = member.get(f"/projects/{project.name}").page.find_all("li", class_="delivery")
 
-    shown = [(row.find(class_="verdict").words, row.find(class_="subject").words) for row in rows]
+    shown = [(row.find(class_="verdict").words, row.find(class_="reason").words) for row in rows]
     assert shown == [
-        ("refused", "The body is not a JSON object"),
-        ("ignored", "Branch next ignored: this project deploys the branch main"),
-        ("pong", "pong"),
+        ("refused", "The body is not a JSON object."),
+        ("ignored", "Branch next ignored: this project deploys the branch main."),
+        ("pong", "The forge's test of the webhook: it works."),
     ]
 
 
