@@ -189,7 +189,7 @@ def trust(server_name: str) -> ResponseReturnValue:
 def test(server_name: str) -> ResponseReturnValue:
     _find(server_name)
     _let_go()
-    server_check.test(installation(), name, actor())
+    server_check.test(installation(), server_name, actor())
     return redirect(url_for("servers.show", server_name=server_name, _anchor="test"))
 
 
