@@ -72,3 +72,14 @@ class ExecutorError(DeployerError):
 
 class GitError(DeployerError):
     """A git call failed; the message holds git's own words."""
+
+
+class MailError(DeployerError):
+    """A mail could not be handed to its server; the message holds the server's own words.
+
+    ``is_permanent`` says that the server will not take this mail from this sender for these people later either.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", is_permanent: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_permanent = is_permanent

@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, object_session
 
-from deployer import clock
+from deployer import clock, mail_addresses
 from deployer.commands import git
 from deployer.config import Config
 from deployer.errors import InvalidInput, InvalidTransition, NotFound
@@ -21,6 +21,7 @@ from deployer.executors.base import variable_problem
 from deployer.installation import DataDir
 from deployer.models.delivery import Counter
 from deployer.models.deployment import RUNNING, Deployment
+from deployer.models.notification import Occasion
 from deployer.models.project import Project, Step, Variable
 from deployer.security import deploy_keys
 from deployer.security.redaction import MIN_SECRET_BYTES
@@ -56,6 +57,11 @@ class ProjectInput:
     shell: str = "sh"
     auto_deploy: bool = True
     cancel_running: bool = False
+    mail_on_success: bool = False
+    mail_on_failure: bool = True
+    mail_on_recovery: bool = True
+    mail_on_interruption: bool = True
+    mail_to: str = ""
 
 
 def validate(given: ProjectInput, config: Config) -> None:
@@ -84,6 +90,10 @@ def validate(given: ProjectInput, config: Config) -> None:
         if problem:
             errors["steps"] = f"Step {number}: {problem}"
             break
+    try:
+        mail_addresses.split(given.mail_to)
+    except ValueError as error:
+        errors["mail_to"] = str(error)
     if errors:
         raise InvalidInput(errors)
 
@@ -172,6 +182,9 @@ def _apply(project: Project, given: ProjectInput) -> None:
     project.shell = given.shell
     project.auto_deploy = given.auto_deploy
     project.cancel_running = given.cancel_running
+    for occasion in Occasion:
+        setattr(project, f"mail_on_{occasion}", getattr(given, f"mail_on_{occasion}"))
+    project.mail_to = ", ".join(mail_addresses.split(given.mail_to)) or None
     project.steps.extend(
         Step(
             id=clock.new_id(),
@@ -217,6 +230,8 @@ def as_input(project: Project, data_dir: DataDir) -> ProjectInput:
         shell=project.shell,
         auto_deploy=project.auto_deploy,
         cancel_running=project.cancel_running,
+        **{f"mail_on_{occasion}": getattr(project, f"mail_on_{occasion}") for occasion in Occasion},
+        mail_to=project.mail_to or "",
         steps=[StepInput(step.command, step.name, step.timeout_s) for step in project.steps],
     )
 

@@ -19,7 +19,7 @@ from deployer.deployments import command_lifecycle, lifecycle
 from deployer.errors import LostClaim
 from deployer.executors.local import LocalExecutor
 from deployer.installation import Installation
-from deployer.runner import housekeeping
+from deployer.runner import housekeeping, mailer
 from deployer.runner.deploy import Deploy
 
 log = logging.getLogger("deployer.runner")
@@ -43,6 +43,7 @@ class Runner:
             executor = LocalExecutor(self._installation.data_dir.spool)
             self._database.bell.listen(executor.wake)
             housekeeping.start(self._installation, executor)
+            mailer.start(self._installation)
             log.info("runner is ready")
             self._take_over(executor)
             while True:

@@ -14,6 +14,7 @@ from deployer.errors import GitError, InvalidInput
 from deployer.models.delivery import Counter, Delivery, Verdict
 from deployer.models.deployment import Deployment, reference
 from deployer.models.project import Project, Step
+from deployer.notifications import mail_settings
 from deployer.projects import ProjectInput
 from deployer.web import forms
 from deployer.web.context import installation, me, orm
@@ -91,6 +92,7 @@ def webhook_url(project: Project) -> str:
 def create() -> ResponseReturnValue:
     if request.method == "GET":
         given = MultiDict({"branch": "main", "shell": "sh", "auto_deploy": "on"})
+        given.update({name: "on" for name in forms.MAIL_SWITCHES if getattr(ProjectInput, name)})
         return _form(given, [StepRow("git pull origin main"), StepRow()], None)
     rows = forms.step_rows(request.form)
     action = request.form.get("action", "save")
@@ -162,6 +164,8 @@ def _filled(project: Project) -> MultiDict[str, str]:
         given["auto_deploy"] = "on"
     if project.cancel_running:
         given["cancel_running"] = "on"
+    given.update({name: "on" for name in forms.MAIL_SWITCHES if getattr(project, name)})
+    given["mail_to"] = project.mail_to or ""
     return given
 
 
@@ -178,6 +182,7 @@ def _form(
         default_path=str(installation().data_dir.checkouts / (given.get("name") or "NAME")),
         default_timeout=forms.duration_text(config.runner.default_timeout),
         allow_file=config.git.allow_file,
+        sends_mails=mail_settings.is_marked(orm.session().connection()),
     )
 
 
