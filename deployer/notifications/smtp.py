@@ -215,7 +215,9 @@ def _explain(server: Server, error: Exception, step_s: float) -> MailError:
     match error:
         case smtplib.SMTPAuthenticationError():
             told = _refusal("The mail server refused the login", error.smtp_code, error.smtp_error)
-            return MailError(str(told), hint="Check user name and password; some providers want an app password.")
+            return MailError(
+                f"{str(told).rstrip('.')}.", hint="Check user name and password; some providers want an app password."
+            )
         case smtplib.SMTPRecipientsRefused():
             refusals = [_refusal(f"The mail server refused {n}", *words) for n, words in error.recipients.items()]
             are_permanent = all(one.is_permanent for one in refusals)
