@@ -17,7 +17,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from deployer import clock
 from deployer.models.notification import Occasion
@@ -102,9 +102,9 @@ def host_of(public_url: str) -> str:
 def _blank(envelope: Envelope, subject: str, at: datetime) -> EmailMessage:
     message = EmailMessage(policy=SMTP)
     name, address = envelope.sender
-    message["From"] = Address(name, addr_spec=address)
+    message["From"] = Address(header_text(name), addr_spec=address)
     message["To"] = [Address(addr_spec=one) for one in envelope.recipients]
-    message["Subject"] = subject
+    message["Subject"] = header_text(subject)
     message["Date"] = format_datetime(at)
     # RFC 3834, 5: no answering machine answers.
     message["Auto-Submitted"] = "auto-generated"
@@ -155,7 +155,7 @@ def _facts(letter: Letter, envelope: Envelope, redact: Redact) -> dict[str, obje
         "duration": clock.duration_words(max(0.0, lasted)) if lasted is not None else "",
         "at": _moment(finished_at or letter.written_at),
         "link": f"{envelope.public_url}/deployments/{letter.ref}",
-        "settings_link": f"{envelope.public_url}/projects/{letter.project}/edit#mail",
+        "settings_link": f"{envelope.public_url}/projects/{quote(line(letter.project), safe='')}/edit#mail",
         "command": shortened(_shown(letter.command, redact).strip(), MAX_COMMAND),
         "log": last_lines(letter.log, redact) if letter.log is not None else [],
     }
@@ -173,6 +173,12 @@ def last_lines(log: bytes, redact: Redact) -> list[str]:
 def one_line(text: str) -> str:
     """Text as it may stand in a header: each run of white space and of what cannot be printed is one space."""
     return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+
+
+def header_text(text: str) -> str:
+    """One line that is not read as something else: the email package decodes encoded words (RFC 2047) in what it is
+    given, and one that holds a line end would begin another header."""
+    return one_line(text).replace("=?", "= ?")
 
 
 def shortened(text: str, limit: int) -> str:
