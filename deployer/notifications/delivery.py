@@ -54,7 +54,7 @@ def send_test(installation: Installation) -> str:
         mail_settings.require_complete(found)
         server = _server(installation, connection, found)
     envelope = _envelope(installation, found, None)
-    mail = message.render_test(envelope)
+    mail = message.render_test(envelope).as_bytes()
     refused = smtp.send(
         server,
         mail,
@@ -124,7 +124,7 @@ def _send(installation: Installation, notification_id: str, delivered: list[str]
             redactor = Redactor(secrets.to_redact())
             letter = _letter(connection, notification, redactor)
             envelope = _envelope(installation, found, project.mail_to)
-    mail = message.render(letter, envelope, redactor.whole)
+    mail = message.render(letter, envelope, redactor.whole).as_bytes()
     wanted = [one for one in envelope.recipients if one not in delivered]
     if not wanted:
         return {}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import EmailPolicy
 from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +40,19 @@ WORDS = {
 }
 
 Redact = Callable[[bytes], bytes]
+
+
+class _Wire(EmailPolicy):
+    """The form of RFC 5322, with the ids that make a thread each on its header's own line: not every program finds
+    them where the line was folded."""
+
+    def fold_binary(self, name: str, value: str) -> bytes:
+        if name in ("Message-ID", "In-Reply-To", "References"):
+            return f"{name}: {value}\r\n".encode()
+        return super().fold_binary(name, value)
+
+
+WIRE = _Wire(linesep="\r\n")
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,7 @@ def host_of(public_url: str) -> str:
 
 
 def _blank(envelope: Envelope, subject: str, at: datetime) -> EmailMessage:
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=WIRE)
     name, address = envelope.sender
     message["From"] = Address(header_text(name), addr_spec=address)
     message["To"] = [Address(addr_spec=one) for one in envelope.recipients]

@@ -13,8 +13,6 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from email.message import EmailMessage
-from email.policy import SMTP as WIRE
 from typing import TypeVar
 
 from deployer.errors import MailError
@@ -41,9 +39,10 @@ class Server:
 
 
 def send(
-    server: Server, message: EmailMessage, sender: str, recipients: Sequence[str], *, step_s: float, total_s: float
+    server: Server, message: bytes, sender: str, recipients: Sequence[str], *, step_s: float, total_s: float
 ) -> dict[str, MailError]:
-    """Hand a mail over. The recipients whom the server refused, where it took the mail for others, and its words.
+    """Hand a mail over, as it goes over the wire. Where the server took it for some: those whom it refused, and its
+    words.
 
     ``step_s`` bounds each connect, write and read, ``total_s`` all of it. Raises MailError, with the server's own
     words, where nobody will get the mail. Permanent are refusals of the sender, of every recipient or of the mail
@@ -52,7 +51,7 @@ def send(
 
     def hand_over(client: smtplib.SMTP) -> dict[str, MailError]:
         _log_in(client, server)
-        refused = client.sendmail(sender, list(recipients), message.as_bytes(policy=WIRE))
+        refused = client.sendmail(sender, list(recipients), message)
         return {name: _refusal(f"The mail server refused {name}", *words) for name, words in refused.items()}
 
     return _with(server, hand_over, step_s, total_s)

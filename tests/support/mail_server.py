@@ -85,9 +85,16 @@ class MailServer:
     """``mails`` are the messages it took, ``envelopes`` from whom to whom. ``refuse`` maps an address, or "DATA", to
     the answer that it gets. Use it as a context manager, or `start` and `stop`: it comes back on the same port."""
 
-    def __init__(self, security: str = "none", context: ssl.SSLContext | None = None, *, login: bool = False) -> None:
+    def __init__(
+        self,
+        security: str = "none",
+        context: ssl.SSLContext | None = None,
+        *,
+        login: bool = False,
+        port: int | None = None,
+    ) -> None:
         self.host = "localhost" if context else "127.0.0.1"
-        self.port = free_port()
+        self.port = port or free_port()
         self.security = security
         self.login = login
         self.mails: list[EmailMessage] = []
@@ -196,6 +203,9 @@ class SilentServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()

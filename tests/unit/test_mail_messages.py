@@ -49,7 +49,7 @@ def letter(**given: Any) -> Letter:
 
 def sent(given: Letter, redact=nothing, envelope: Envelope = ENVELOPE):
     """The mail as whoever gets it reads it."""
-    return email.message_from_bytes(render(given, envelope, redact).as_bytes(policy=SMTP), policy=SMTP)
+    return email.message_from_bytes(render(given, envelope, redact).as_bytes(), policy=SMTP)
 
 
 def test_a_failure_says_what_a_reader_must_know():
@@ -130,6 +130,14 @@ def test_a_mail_that_is_sent_twice_is_the_same_mail():
     assert sent(letter(notification_id="0194-c"))["Message-ID"] != sent(letter())["Message-ID"]
 
 
+def test_the_ids_of_a_thread_are_not_folded():
+    host = f"{'a-rather-long-label.' * 8}example.com"
+    raw = render(letter(), Envelope(ENVELOPE.sender, ENVELOPE.recipients, f"https://{host}"), nothing).as_bytes()
+
+    assert f"\r\nMessage-ID: <notification.0194-a@{host}>\r\n".encode() in raw
+    assert f"\r\nReferences: <project.0193-b@{host}>\r\n".encode() in raw
+
+
 def test_a_projects_mails_stand_in_one_thread_of_their_own():
     first, second = sent(letter()), sent(letter(notification_id="other", ref="DEP-0043", occasion=Occasion.RECOVERY))
     elsewhere = sent(letter(project_id="another"))
@@ -179,7 +187,7 @@ def test_no_fact_becomes_a_header_or_a_recipient(place, evil, occasion):
     if occasion is Occasion.SUCCESS and place != "cause":
         given = letter(occasion=occasion, cause=None, **{place: evil})
 
-    raw = render(given, ENVELOPE, nothing).as_bytes(policy=SMTP)
+    raw = render(given, ENVELOPE, nothing).as_bytes()
 
     mail = email.message_from_bytes(raw, policy=SMTP)
     assert mail.keys() == sent(letter()).keys()

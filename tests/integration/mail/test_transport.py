@@ -62,7 +62,7 @@ def test_a_password_that_a_server_repeats_is_taken_out(with_smtp, mail_server):
     server = smtp.Server("127.0.0.1", mail_server.port, "none", "", given.password)
     mail = delivery.message.render_test(
         delivery.Envelope(("", "deploy@example.com"), ["ops@example.com"], "http://localhost")
-    )
+    ).as_bytes()
 
     with pytest.raises(MailError) as caught:
         smtp.send(server, mail, "deploy@example.com", ["ops@example.com"], step_s=10, total_s=10)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from deployer import clock
 from deployer.application import create_app
 from deployer.config import Config, StorageSettings
 from deployer.installation import Installation
+from deployer.models import Notification
+from deployer.models.notification import NotificationStatus, Occasion
 
 OPEN = {"/login", "/setup", "/static/<path:filename>"}
 """What a stranger may ask for. A view that is added elsewhere must refuse them."""
@@ -28,7 +31,24 @@ def filled(rule: str, project, deployment_id: str) -> str:
         rule.replace("<name>", project.name)
         .replace("<deployment_id>", deployment_id)
         .replace("<variable_id>", project.variables[0].id)
+        .replace("<notification_id>", deployment_id)
     )
+
+
+def owe(operator, deployment_id: str) -> None:
+    """A mail about a deployment that was given up; it has the deployment's id."""
+    now = clock.now()
+    row = Notification(
+        id=deployment_id,
+        deployment_id=deployment_id,
+        occasion=Occasion.FAILURE,
+        status=NotificationStatus.GIVEN_UP,
+        attempts=1,
+        next_attempt_at=now,
+        created_at=now,
+    )
+    with operator.database.write_session() as session:
+        session.add(row)
 
 
 @pytest.fixture
@@ -41,6 +61,7 @@ def subject(make_project, operator):
 def test_every_route_but_the_open_ones_refuses_strangers(routes, stranger, subject, operator):
     deployment_id = operator.deploy(subject)
     deployment = operator.wait_for_end(deployment_id)
+    owe(operator, deployment_id)
     closed = [(method, rule) for method, rule in routes if rule not in OPEN]
     assert len(closed) > 30
     for method, rule in closed:
@@ -89,6 +110,7 @@ def test_reading_changes_nothing(routes, member, subject, operator, running):
                 "login_sessions",
                 "deliveries",
                 "settings",
+                "notifications",
             )
             return [
                 tuple(row)
@@ -96,6 +118,7 @@ def test_reading_changes_nothing(routes, member, subject, operator, running):
                 for row in connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1")
             ]
 
+    owe(operator, running)
     before = stored()
     for method, rule in routes:
         if method in ("GET", "HEAD", "OPTIONS") and not rule.endswith("/stream"):
