@@ -43,11 +43,11 @@ Redact = Callable[[bytes], bytes]
 
 
 class _Wire(EmailPolicy):
-    """The form of RFC 5322, with the ids that make a thread each on its header's own line: not every program finds
-    them where the line was folded."""
+    """The form of RFC 5322, with subjects, and the ids that make a thread, on their header's own line: not every
+    program finds them where the line was folded. They are short of the 998 characters that a line may have."""
 
     def fold_binary(self, name: str, value: str) -> bytes:
-        if name in ("Message-ID", "In-Reply-To", "References"):
+        if name in ("Subject", "Message-ID", "In-Reply-To", "References") and value.isascii():
             return f"{name}: {value}\r\n".encode()
         return super().fold_binary(name, value)
 
