@@ -290,7 +290,7 @@ def test_the_last_mails_are_listed_with_what_became_of_them(member, operator):
     given_up, pending, sent = rows
     assert "given up after 18 attempts" in given_up
     assert "mail.example.com:587 does not answer" in given_up
-    assert "3 attempts, the next one at" in pending
+    assert "3 attempts, the next one is due" in pending
     assert "450 <i>later</i>" in pending
     assert "sent just now" in sent
     assert [("Try again" in row) for row in rows] == [True, False, False]
