@@ -231,7 +231,7 @@ def _mail(config: Config) -> Iterator[Finding]:
     from sqlalchemy.exc import DBAPIError
 
     from deployer import migrations
-    from deployer.notifications import mail_settings, message, smtp
+    from deployer.notifications import mail_settings, smtp
 
     path = config.database_path
     # Read-only, and without the installation: asking changes nothing.
@@ -253,7 +253,7 @@ def _mail(config: Config) -> Iterator[Finding]:
         port=found.port_in_use,
         security=found.security,
         ca_file=found.ca_file,
-        helo=message.host_of(config.public_url),
+        helo=smtp.name_of(config.public_url),
     )
     try:
         said = smtp.greet(server, total_s=PROBE_TIMEOUT_S)

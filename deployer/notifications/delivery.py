@@ -142,7 +142,7 @@ def _server(installation: Installation, connection: sa.Connection, found: MailSe
         username=found.username,
         password=mail_settings.password(connection, config, installation.vault) if found.username else "",
         ca_file=found.ca_file,
-        helo=message.host_of(config.public_url),
+        helo=smtp.name_of(config.public_url),
     )
 
 

@@ -5,6 +5,7 @@ Certificates are always verified. The password is sent over an encrypted connect
 
 from __future__ import annotations
 
+import ipaddress
 import smtplib
 import socket
 import ssl
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from deployer.errors import MailError
 from deployer.notifications.mail_settings import is_loopback
@@ -64,6 +66,16 @@ def greet(server: Server, *, total_s: float) -> str:
         return _words(client.ehlo_resp or client.helo_resp or b"").split("\n")[0]
 
     return _with(server, hello, total_s, total_s)
+
+
+def name_of(public_url: str) -> str:
+    """What this host calls itself in its greeting: its public name, or its address in brackets (RFC 5321, 4.1.3)."""
+    host = urlsplit(public_url).hostname or "localhost"
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return host
+    return f"[IPv6:{host}]" if version == 6 else f"[{host}]"
 
 
 def _with(server: Server, act: Callable[[smtplib.SMTP], T], step_s: float, total_s: float) -> T:

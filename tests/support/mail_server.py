@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -97,6 +97,8 @@ class MailServer:
         self.port = port or free_port()
         self.security = security
         self.login = login
+        self.password = PASSWORD
+        self.greeted_by = ""
         self.mails: list[EmailMessage] = []
         self.envelopes: list[Envelope] = []
         self.refuse: dict[str, str] = {}
@@ -111,7 +113,7 @@ class MailServer:
             "security": self.security,
             "from_": "Deployer <deploy@example.com>",
             "to": "ops@example.com",
-            **({"username": USER, "password": PASSWORD} if self.login else {}),
+            **({"username": USER, "password": self.password} if self.login else {}),
             **given,
         }
 
@@ -147,11 +149,18 @@ class MailServer:
 
     def _authenticate(self, _server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
         assert isinstance(data, LoginPassword)
-        if (data.login, data.password) == (USER.encode(), PASSWORD.encode()):
+        if (data.login, data.password) == (USER.encode(), self.password.encode()):
             return AuthResult(success=True)
         return AuthResult(success=False, handled=False)
 
     # aiosmtpd's hooks
+
+    async def handle_EHLO(
+        self, _server: Any, session: Session, _envelope: Any, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        self.greeted_by = hostname
+        return responses
 
     async def handle_RCPT(self, _server: Any, _session: Any, envelope: Envelope, address: str, _options: Any) -> str:
         if address in self.refuse:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,3 +133,11 @@ def test_only_the_two_lifecycles_write_a_status():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "values":
                 assert "status" not in {keyword.arg for keyword in node.keywords}, path
+
+
+def test_who_sends_no_mail_does_not_carry_what_sending_needs():
+    code = "import sys, deployer.runner.loop, deployer.application; print('smtplib' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "False\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from base64 import b64encode
 
@@ -160,6 +162,62 @@ def test_a_server_that_says_nothing_is_waited_for_within_bounds(security):
             smtp.greet(server, total_s=0.3)
         assert time.monotonic() - begun < 10
         wait_until(lambda: silent.waiting == 1, "the connection")
+
+
+def test_a_server_that_dribbles_is_cut_off_when_the_time_is_over():
+    """Each read gets a byte in time, and no answer ever comes."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    is_cut = threading.Event()
+
+    def dribble() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            try:
+                while not is_cut.wait(0.02):
+                    connection.sendall(b"2")
+            except OSError:
+                is_cut.set()
+
+    thread = threading.Thread(target=dribble)
+    thread.start()
+    server = smtp.Server("127.0.0.1", listening.getsockname()[1], "none")
+    try:
+        with pytest.raises(MailError, match=r"did not answer within 0\.5 s"):
+            smtp.send(server, b"", "a@b.example", ["c@d.example"], step_s=60, total_s=0.5)
+        assert is_cut.wait(20)
+    finally:
+        is_cut.set()
+        thread.join()
+        listening.close()
+
+
+def test_a_password_beyond_ascii_is_sent_as_utf8(with_smtp, make_mail_server, authority):
+    server = make_mail_server("tls", login=True)
+    server.password = "sésame, öffne dich"
+
+    delivery.send_test(with_smtp(server.smtp_settings(ca_file=str(authority.ca_file))))
+    assert len(server.mails) == 1
+
+    said = refused(with_smtp(server.smtp_settings(ca_file=str(authority.ca_file), password="ö falsch")))
+    assert "535" in said
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://d.example.com/x", "d.example.com"),
+        ("http://127.0.0.1:8420", "[127.0.0.1]"),
+        ("http://[::1]:8420", "[IPv6:::1]"),
+    ],
+)
+def test_this_host_greets_with_its_public_name(url, name):
+    assert smtp.name_of(url) == name
+
+
+def test_the_greeting_is_what_the_server_hears(with_smtp, mail_server):
+    delivery.send_test(with_smtp(mail_server.smtp_settings()))
+
+    assert mail_server.greeted_by == "deploy.example.com"
 
 
 def test_a_person_waits_at_most_15_seconds_for_a_test_mail():
