@@ -5,10 +5,11 @@ from __future__ import annotations
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from deployer import projects
 from deployer.api import serializers
 from deployer.deployments import queue, reading
 from deployer.errors import NotFound
-from deployer.web.context import installation, me, orm
+from deployer.web.context import changing, installation, me, orm
 from deployer.web.errors import json_error
 
 blueprint = Blueprint("session_api", __name__)
@@ -25,9 +26,9 @@ def deploy() -> ResponseReturnValue:
     project_id = given.get("projectId", given.get("projId"))
     if not isinstance(project_id, str) or not project_id:
         return json_error(400, "projectId is required")
-    with installation().database.write() as connection:
+    with changing("deployment.requested", projects.find(orm.session(), project_id).name) as session:
         deployment_id = queue.deploy_by_hand(
-            connection, project_id, me().user.username, installation().config.runner.max_queued
+            session.connection(), project_id, me().user.username, installation().config.runner.max_queued
         )
     return jsonify(success=True, deployId=deployment_id)
 

@@ -24,8 +24,10 @@ def deploy(context: Context, project: str, follow: bool) -> None:
     installation = context.installation
     with Session(installation.database.engine) as session:
         project_id = projects.find(session, project).id
-    with installation.database.write() as connection:
-        deployment_id = queue.deploy_by_hand(connection, project_id, context.actor, context.config.runner.max_queued)
+    with context.changing("deployment.requested", project) as changing:
+        deployment_id = queue.deploy_by_hand(
+            changing.connection(), project_id, context.actor, context.config.runner.max_queued
+        )
     with Session(installation.database.engine) as session:
         ref = reading.find(session, deployment_id).ref
     click.echo(f"{ref} {context.config.public_url}/deployments/{deployment_id}")
@@ -52,7 +54,8 @@ def cancel(context: Context, deployment: str, as_json: bool) -> None:
     with Session(database.engine) as session:
         found = reading.find(session, deployment)
         deployment_id, ref = found.id, found.ref
-    with database.write() as connection:
+    with context.changing("deployment.cancel_requested", ref) as changing:
+        connection = changing.connection()
         is_accepted = lifecycle.request_cancel(connection, deployment_id, context.actor)
         status = lifecycle.status_of(connection, deployment_id)
     assert status is not None

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from deployer import clock
-from deployer.accounts import FORGET_AFTER
 from deployer.db import Database
 from deployer.executors.base import Executor
 from deployer.installation import Installation
+from deployer.logins import FORGET_AFTER
 from deployer.models.deployment import Command
-from deployer.models.user import LoginSession, Throttle
+from deployer.models.user import Invitation, LoginSession, Throttle
 
 log = logging.getLogger("deployer.housekeeping")
 
@@ -62,10 +62,11 @@ def collect_finished(installation: Installation, executor: Executor) -> None:
 
 
 def forget_expired(database: Database) -> None:
-    """Sessions that have ended, and failed logins that no longer count."""
+    """Sessions and invitations that have ended, and failed logins that no longer count."""
     now = clock.now()
     with database.write() as connection:
         connection.execute(sa.delete(LoginSession).where(LoginSession.expires_at < now))
+        connection.execute(sa.delete(Invitation).where(Invitation.expires_at < now))
         connection.execute(
             sa.delete(Throttle).where(Throttle.blocked_until < now, Throttle.last_failure_at < now - FORGET_AFTER)
         )

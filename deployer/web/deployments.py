@@ -11,7 +11,7 @@ from markupsafe import Markup
 from deployer.deployments import lifecycle, reading
 from deployer.models.deployment import Command
 from deployer.web import ansi
-from deployer.web.context import installation, me, orm
+from deployer.web.context import changing, installation, me, orm
 
 blueprint = Blueprint("deployments", __name__, url_prefix="/deployments")
 
@@ -49,6 +49,6 @@ def show(deployment_id: str) -> ResponseReturnValue:
 @blueprint.post("/<deployment_id>/cancel")
 def cancel(deployment_id: str) -> ResponseReturnValue:
     deployment = reading.find(orm.session(), deployment_id)
-    with installation().database.write() as connection:
-        lifecycle.request_cancel(connection, deployment.id, me().user.username)
+    with changing("deployment.cancel_requested", deployment.ref) as session:
+        lifecycle.request_cancel(session.connection(), deployment.id, me().user.username)
     return redirect(url_for("deployments.show", deployment_id=deployment.id))

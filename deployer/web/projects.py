@@ -10,13 +10,13 @@ from werkzeug.datastructures import MultiDict
 
 from deployer import access, projects
 from deployer.deployments import queue, reading
-from deployer.errors import GitError, InvalidInput
+from deployer.errors import GitError, InvalidInput, NotFound
 from deployer.models.delivery import Counter, Delivery, Verdict
 from deployer.models.deployment import Deployment, reference
 from deployer.models.project import Project, Step
 from deployer.projects import ProjectInput
 from deployer.web import forms
-from deployer.web.context import installation, me, orm
+from deployer.web.context import changing, installation, me, orm
 from deployer.web.forms import StepRow
 
 blueprint = Blueprint("projects", __name__, url_prefix="/projects")
@@ -46,7 +46,7 @@ def _page(
     deliveries = _newest_deliveries(session, project.id)
     led_to = [delivery.deployment_id for delivery in deliveries if delivery.deployment_id]
     numbers = session.execute(sa.select(Deployment.id, Deployment.number).where(Deployment.id.in_(led_to)))
-    secrets = projects.open_secrets(project, installation().vault)
+    secret = projects.open_secrets(project, installation().vault).webhook_secret if me().user.is_admin else b""
     return render_template(
         "project.html",
         project=project,
@@ -58,7 +58,7 @@ def _page(
         )
         or 0,
         webhook_url=webhook_url(project),
-        webhook_secret=secrets.webhook_secret.decode(),
+        webhook_secret=secret.decode(),
         has_token=project.https_token is not None,
         errors=errors or {},
         access=access_said,
@@ -98,7 +98,7 @@ def create() -> ResponseReturnValue:
         return _form(request.form, forms.rearrange(rows, action), None)
     try:
         wanted = _wanted()
-        with installation().database.write_session() as session:
+        with changing("project.created", wanted.name) as session:
             parts = installation()
             project = projects.create(
                 session, wanted, config=parts.config, data_dir=parts.data_dir, vault=parts.vault
@@ -119,7 +119,7 @@ def edit(name: str) -> ResponseReturnValue:
         return _form(request.form, forms.rearrange(rows, action), project)
     try:
         wanted = _wanted()
-        with installation().database.write_session() as session:
+        with changing("project.changed", wanted.name, f"was {name}" if name != wanted.name else None) as session:
             parts = installation()
             changed = _find(name, session)
             projects.update(session, changed, wanted, config=parts.config, data_dir=parts.data_dir)
@@ -189,7 +189,7 @@ def delete(name: str) -> ResponseReturnValue:
     if request.form.get("name") != project.name:
         error = "Type the project's name to confirm."
         return render_template("project_delete.html", project=project, error=error), 400
-    with installation().database.write_session() as session:
+    with changing("project.deleted", project.name) as session:
         folders = projects.delete(session, _find(name, session), installation().data_dir)
     projects.remove_files(folders)
     flash(f"{project.name} was deleted.")
@@ -204,8 +204,10 @@ def deploy(name: str) -> ResponseReturnValue:
     project = _find(name)
     config = installation().config
     try:
-        with installation().database.write() as connection:
-            deployment_id = queue.deploy_by_hand(connection, project.id, me().user.username, config.runner.max_queued)
+        with changing("deployment.requested", project.name) as session:
+            deployment_id = queue.deploy_by_hand(
+                session.connection(), project.id, me().user.username, config.runner.max_queued
+            )
     except InvalidInput as error:
         return _page(project, errors=error.fields), 400
     return redirect(url_for("deployments.show", deployment_id=deployment_id))
@@ -213,7 +215,7 @@ def deploy(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<name>/secret")
 def rotate_secret(name: str) -> ResponseReturnValue:
-    with installation().database.write_session() as session:
+    with changing("webhook_secret.renewed", name) as session:
         projects.rotate_webhook_secret(_find(name, session), installation().vault)
     flash("The webhook has a new secret. Enter it at GitHub too; until then its deliveries are refused.")
     return redirect(url_for("projects.show", name=name, _anchor="webhook"))
@@ -221,7 +223,7 @@ def rotate_secret(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<name>/deploy-key")
 def make_deploy_key(name: str) -> ResponseReturnValue:
-    with installation().database.write_session() as session:
+    with changing("deploy_key.made", name) as session:
         projects.make_deploy_key(_find(name, session), installation().vault)
     return redirect(url_for("projects.show", name=name, _anchor="access"))
 
@@ -233,7 +235,7 @@ def set_token(name: str) -> ResponseReturnValue:
     try:
         if not token and not is_removal:
             raise InvalidInput({"https_token": "Give a token."})
-        with installation().database.write_session() as session:
+        with changing("https_token.removed" if is_removal else "https_token.set", name) as session:
             projects.set_https_token(_find(name, session), token, installation().vault)
     except InvalidInput as error:
         return _page(_find(name), errors=error.fields), 400
@@ -265,11 +267,12 @@ def check_access(name: str) -> ResponseReturnValue:
 @blueprint.post("/<name>/variables")
 def set_variable(name: str) -> ResponseReturnValue:
     form = request.form
+    variable = form.get("variable_name", "").strip()
     try:
-        with installation().database.write_session() as session:
+        with changing("variable.set", name, variable) as session:
             projects.set_variable(
                 _find(name, session),
-                form.get("variable_name", "").strip(),
+                variable,
                 form.get("value", "").replace("\r\n", "\n"),
                 secret="secret" in form,
                 vault=installation().vault,
@@ -281,6 +284,9 @@ def set_variable(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<name>/variables/<variable_id>/delete")
 def remove_variable(name: str, variable_id: str) -> ResponseReturnValue:
-    with installation().database.write_session() as session:
+    variable = next((one.name for one in _find(name).variables if one.id == variable_id), None)
+    if variable is None:
+        raise NotFound("There is no such variable any more.")
+    with changing("variable.removed", name, variable) as session:
         projects.remove_variable(_find(name, session), variable_id)
     return redirect(url_for("projects.show", name=name, _anchor="variables"))

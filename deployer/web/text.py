@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from flask import Flask, current_app, url_for
 from flask_login import current_user
 
-from deployer import __version__, clock
-from deployer.web import forms
+from deployer import __version__, clock, sessions
+from deployer.web import agents, forms
 
 # user@host:path (scp's form), or scheme://user@host:port/path.
 _REPOSITORY = re.compile(r"(?:[a-z+]+://(?:[^@/]*@)?([^/:]+)(?::\d+)?/|[^@/:]+@([^/:]+):/?)(.+?)(?:\.git)?/*\Z")
@@ -31,6 +31,8 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(short_repository, "short_repository")
     app.add_template_filter(forge_page, "forge_page")
     app.add_template_filter(is_local, "is_local")
+    app.add_template_filter(agents.in_words, "agent")
+    app.add_template_filter(sessions.public_id, "session_id")
     app.add_template_global(took, "took")
     app.add_template_global(clock.now, "now")
     app.add_template_global(asset, "asset")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployer import accounts
+from deployer import accounts, logins
 
 PASSWORD = "correct horse battery"
 pytestmark = pytest.mark.usefixtures("operator")
@@ -15,13 +15,13 @@ def test_a_user_is_made_with_a_password_from_standard_input(shell, operator):
 
     assert done.stdout.startswith("ada can log in at http://127.0.0.1:")
     assert done.stdout.endswith("/login\n")
-    assert accounts.log_in(operator.database, "ada", PASSWORD, address="")
+    assert logins.check_password(operator.database, "ada", PASSWORD, address="")
 
 
 def test_only_the_first_line_is_the_password_and_its_end_is_not(shell, operator):
     shell("user", "create", "ada", "--email", "a@b", "--password-stdin", given=f"{PASSWORD}\r\nmore\n")
 
-    assert accounts.log_in(operator.database, "ada", PASSWORD, address="")
+    assert logins.check_password(operator.database, "ada", PASSWORD, address="")
 
 
 @pytest.mark.parametrize(
