@@ -89,7 +89,7 @@ def webhook_url(project: Project) -> str:
 
 @blueprint.route("/new", methods=["GET", "POST"])
 def create() -> ResponseReturnValue:
-    if request.method == "GET":
+    if request.method != "POST":
         given = MultiDict({"branch": "main", "shell": "sh", "auto_deploy": "on"})
         return _form(given, [StepRow("git pull origin main"), StepRow()], None)
     rows = forms.step_rows(request.form)
@@ -111,7 +111,7 @@ def create() -> ResponseReturnValue:
 @blueprint.route("/<name>/edit", methods=["GET", "POST"])
 def edit(name: str) -> ResponseReturnValue:
     project = _find(name)
-    if request.method == "GET":
+    if request.method != "POST":
         return _form(_filled(project), [_row(step) for step in project.steps] or [StepRow()], project)
     rows = forms.step_rows(request.form)
     action = request.form.get("action", "save")
@@ -184,7 +184,7 @@ def _form(
 @blueprint.route("/<name>/delete", methods=["GET", "POST"])
 def delete(name: str) -> ResponseReturnValue:
     project = _find(name)
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("project_delete.html", project=project, error=None)
     if request.form.get("name") != project.name:
         error = "Type the project's name to confirm."
