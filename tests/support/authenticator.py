@@ -18,7 +18,7 @@ class Authenticator:
 
     def code(self, ahead: int = 0) -> str:
         """The code of the moment, or that of so many steps of 30 s later."""
-        return self._codes.at(int(time.time()), ahead)
+        return self._codes.at(int(time.time()) + ahead * 30)
 
     def wrong(self) -> str:
         """A code that is not good now, nor shortly."""
