@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from deployer import accounts, logins, sessions, two_factor
-from deployer.errors import InvalidInput
+from deployer.errors import InvalidInput, SecretUnreadable
 from deployer.web.context import changing, installation, me, orm
 
 blueprint = Blueprint("account", __name__, url_prefix="/account")
@@ -92,8 +92,7 @@ def set_up_two_factor() -> ResponseReturnValue:
     if user.totp_secret is not None:
         return _manage()
     if request.method != "POST":
-        sealed = two_factor.seal(two_factor.new_secret(), user.id, installation().vault)
-        return _set_up(sealed)
+        return _set_up(b"")
     sealed = _sealed(request.form.get("set_up", ""))
     try:
         with changing("user.two_factor_switched_on", user.username) as session:
@@ -112,7 +111,13 @@ def _sealed(text: str) -> bytes:
 
 
 def _set_up(sealed: bytes, errors: dict[str, str] | None = None) -> str:
-    secret = two_factor.unseal(sealed, me().user.id, installation().vault)
+    """``sealed`` is the secret of a set-up that goes on; a new one is made where it is none of this user."""
+    vault, user_id = installation().vault, me().user.id
+    try:
+        secret = two_factor.unseal(sealed, user_id, vault)
+    except SecretUnreadable:
+        secret = two_factor.new_secret()
+        sealed = two_factor.seal(secret, user_id, vault)
     host = urlsplit(installation().config.public_url).hostname or ""
     address = two_factor.provisioning_address(secret, me().user.username, host)
     return render_template(
