@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from deployer import accounts, clock, logins, sessions
+from deployer import accounts, clock, invitations, logins, sessions
 from deployer.executors.local import LocalExecutor
-from deployer.models.user import LoginSession, Throttle
+from deployer.models.user import Invitation, LoginSession, Throttle
 from deployer.runner import housekeeping
 
 
@@ -64,6 +64,22 @@ def test_sessions_that_have_ended_are_forgotten(installation, operator, executor
 
     (left,) = operator.rows(sa.select(*LoginSession.__table__.columns))
     assert left.expires_at > clock.now()
+
+
+def test_invitations_that_have_ended_are_forgotten(installation, operator, executor):
+    with installation.database.write_session() as session:
+        for email in ("late@example.com", "good@example.com"):
+            invitations.invite(session, email, is_admin=False, by="ada")
+        session.flush()
+        session.execute(
+            sa.update(Invitation)
+            .where(Invitation.email == "late@example.com")
+            .values(expires_at=clock.now() - timedelta(seconds=1))
+        )
+
+    housekeeping.tidy(installation, executor)
+
+    assert [row.email for row in operator.rows(sa.select(*Invitation.__table__.columns))] == ["good@example.com"]
 
 
 def test_a_chore_that_fails_is_told_and_does_not_stop_the_others(installation, executor, throttles, note, caplog):
