@@ -75,7 +75,7 @@ def create(
         mail_to=mail_to or "",
         **_switches(mail_on),
     )
-    with installation.database.write_session() as session:
+    with context.changing("project.created", name) as session:
         made = projects.create(
             session, wanted, config=context.config, data_dir=installation.data_dir, vault=installation.vault
         )
@@ -187,7 +187,7 @@ def edit(
     from deployer.projects import StepInput
 
     installation = context.installation
-    with installation.database.write_session() as session:
+    with context.changing("project.changed", new_name or name, f"was {name}" if new_name else None) as session:
         present = projects.find(session, name)
         wanted = projects.as_input(present, installation.data_dir)
         changes = {
@@ -225,7 +225,7 @@ def delete(context: Context, name: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"Delete {name} with all its deployments and logs?", abort=True)
     installation = context.installation
-    with installation.database.write_session() as session:
+    with context.changing("project.deleted", name) as session:
         folders = projects.delete(session, projects.find(session, name), installation.data_dir)
     projects.remove_files(folders)
     click.echo(f"{name} is deleted.")

@@ -18,7 +18,7 @@ from deployer.web.repository_check import Seen
 
 
 def create() -> ResponseReturnValue:
-    if request.method == "GET":
+    if request.method != "POST":
         given = MultiDict({"branch": "main", "shell": "sh", "auto_deploy": "on"})
         given.update({name: "on" for name in forms.MAIL_SWITCHES if getattr(ProjectInput, name)})
         given["server"] = request.args.get("server", "")
@@ -39,7 +39,7 @@ def create() -> ResponseReturnValue:
 
 def edit(name: str) -> ResponseReturnValue:
     project = projects.find(orm.session(), name)
-    if request.method == "GET":
+    if request.method != "POST":
         return _form(_filled(project), [_row(step) for step in project.steps] or [StepRow()], project)
     if request.form.get("action", "save") != "save":
         return _pressed(project)

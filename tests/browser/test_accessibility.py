@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 
-from deployer import clock
+from deployer import clock, invitations
 from deployer.models import Notification
 from deployer.models.notification import NotificationStatus, Occasion
 from tests.browser.faults import Faults
 from tests.browser.parts import BrowserContext, Page, axe_script, expect
-from tests.browser.places import fill_step, press, state
+from tests.browser.places import fill_step, log_in, press, state
+from tests.support.authenticator import switch_on
 from tests.support.daemon import Daemon
 from tests.support.forge import Forge
 from tests.support.operator import Operator
 from tests.support.repository import Repository
+from tests.support.standing import PASSWORD, make_user
 
 pytestmark = pytest.mark.browser
 
@@ -75,7 +77,9 @@ def scene(
     ids["cancelled"] = operator.deploy(loud)
     operator.cancel(ids["cancelled"])
     owe_mails(operator, ids["failed"])
-    yield ids
+    member = make_user(daemon, "a-rather-long-name-of-a-member-without-any-place-to-break-it-xx", is_admin=False)
+    switch_on(daemon.installation, member.username)
+    yield {**ids, "member": member.id}
     is_open.touch()
     for one in ids.values():
         operator.wait_for_end(one)
@@ -155,6 +159,26 @@ def refuse_deletion(page: Page) -> None:
     expect(page.locator("#name-error")).to_be_visible()
 
 
+def refuse_account(page: Page) -> None:
+    page.locator("#present_password").fill("wrong")
+    page.locator("#new_password").fill("short")
+    press(page, "Change the password")
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    expect(page.locator("[aria-invalid]")).to_have_count(1)
+
+
+def refuse_code(page: Page) -> None:
+    page.get_by_label("Code", exact=True).fill("12")
+    press(page, "Switch it on")
+    expect(page.locator("#code-error")).to_be_visible()
+
+
+def invite(page: Page) -> None:
+    page.get_by_label("E-mail address").fill(f"{'long-' * 8}name@example.com")
+    press(page, "Make a link")
+    expect(page.locator("#invitation")).to_be_visible()
+
+
 def is_live(page: Page) -> None:
     expect(state(page)).to_have_text("running")
     expect(page.locator("#live")).to_have_text("Live")
@@ -181,6 +205,14 @@ PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "mail settings": ("/settings/mail", nothing),
     "refused mail settings": ("/settings/mail", refuse_mail),
     "mail settings after a test mail": ("/settings/mail", send_test_mail),
+    "users": ("/settings/users", nothing),
+    "users after an invitation": ("/settings/users", invite),
+    "a user's removal": ("/settings/users/{member}/remove", nothing),
+    "the audit log": ("/settings/audit", nothing),
+    "an audit log without a match": ("/settings/audit?text=nothing-like-it", nothing),
+    "one's account": ("/account", nothing),
+    "a refused password": ("/account", refuse_account),
+    "a set-up of two-factor login": ("/account/two-factor", refuse_code),
     "no such page": ("/nowhere", nothing),
 }
 
@@ -239,6 +271,49 @@ def test_the_door_locks_nobody_out(
     is_sound(page, axe)
     page.goto("/setup?token=spent")
     expect(page.get_by_role("heading", name="Not allowed")).to_be_visible()
+    is_sound(page, axe)
+
+
+def test_two_factor_login_and_what_members_see_lock_nobody_out(
+    open_context: Callable[..., BrowserContext], daemon: Daemon, scene: dict[str, str], axe: str, faults: Faults
+) -> None:
+    faults.expect("status of 40[013]")
+    name = "somebody-with-a-device"
+    make_user(daemon, name, is_admin=False)
+    device, codes = switch_on(daemon.installation, name)
+    page = open_context(daemon, bypass_csp=True).new_page()
+    page.goto("/login")
+    log_in(page, name, PASSWORD)
+    expect(page.get_by_role("heading", name="Your code")).to_be_visible()
+    is_sound(page, axe)
+    page.get_by_label("Code from your authenticator app").fill(device.wrong())
+    press(page, "Log in")
+    expect(page.get_by_role("alert")).to_be_visible()
+    is_sound(page, axe)
+    page.get_by_label("Code from your authenticator app").fill(codes[0])
+    press(page, "Log in")
+    expect(page.locator(".flash")).to_be_visible()
+    is_sound(page, axe)
+    for path in (f"/projects/{LONG}", "/settings", "/account", "/account/two-factor"):
+        page.goto(path)
+        is_sound(page, axe)
+    page.get_by_label("Your password").fill(PASSWORD)
+    press(page, "Make new recovery codes")
+    expect(page.locator("#recovery-codes")).to_be_visible()
+    is_sound(page, axe)
+
+
+def test_the_invitations_page_locks_nobody_out(
+    open_context: Callable[..., BrowserContext], daemon: Daemon, axe: str, faults: Faults
+) -> None:
+    faults.expect("status of 40[03]")
+    with daemon.installation.database.write_session() as session:
+        _, token = invitations.invite(session, "new@example.com", is_admin=True, by="ada")
+    page = open_context(daemon, bypass_csp=True).new_page()
+    page.goto(f"/join?token={token}")
+    is_sound(page, axe)
+    press(page, "Create the account")
+    expect(page.locator("#username-error")).to_be_visible()
     is_sound(page, axe)
 
 

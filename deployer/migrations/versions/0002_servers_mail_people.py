@@ -71,6 +71,7 @@ def upgrade() -> None:
         "ix_notifications_due", "notifications", ["next_attempt_at"], sqlite_where=sa.text("status = 'pending'")
     )
     op.create_index("ix_notifications_created", "notifications", ["created_at"])
+    op.add_column("users", sa.Column("last_login_at", sa.BigInteger(), nullable=True))
     op.add_column("users", sa.Column("totp_secret", sa.LargeBinary(), nullable=True))
     op.add_column("users", sa.Column("totp_last_step", sa.BigInteger(), nullable=True))
     op.create_table(
@@ -107,3 +108,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_events")),
     )
     op.create_index(op.f("ix_audit_events_at"), "audit_events", ["at"])
+    op.create_index("ix_audit_events_action", "audit_events", ["action", "id"])
