@@ -54,7 +54,8 @@ def send(
     def hand_over(client: smtplib.SMTP) -> dict[str, MailError]:
         _log_in(client, server)
         refused = client.sendmail(sender, list(recipients), message)
-        return {name: _refusal(f"The mail server refused {name}", *words) for name, words in refused.items()}
+        told = {name: _refusal(f"The mail server refused {name}", *words) for name, words in refused.items()}
+        return {name: _without_password(server, one) for name, one in told.items()}
 
     return _with(server, hand_over, step_s, total_s)
 
@@ -216,9 +217,12 @@ def _told(server: Server, step_s: float) -> Iterator[None]:
     except MailError:
         raise
     except Exception as error:
-        told = _explain(server, error, step_s)
-        words = Redactor([server.password.encode()]).text(str(told.args[0]))
-        raise MailError(words, hint=told.hint, is_permanent=told.is_permanent) from None
+        raise _without_password(server, _explain(server, error, step_s)) from None
+
+
+def _without_password(server: Server, told: MailError) -> MailError:
+    words = Redactor([server.password.encode()]).text(str(told.args[0]))
+    return MailError(words, hint=told.hint, is_permanent=told.is_permanent)
 
 
 def _explain(server: Server, error: Exception, step_s: float) -> MailError:
