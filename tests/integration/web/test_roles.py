@@ -22,6 +22,7 @@ MEMBERS_MAY = {
     ("GET", "/deployments"),
     ("GET", "/deployments/<deployment_id>"),
     ("GET", "/deployments/<deployment_id>/stream"),
+    ("GET", "/changes/stream"),
     ("POST", "/deployments/<deployment_id>/cancel"),
     ("POST", "/deploy"),
     ("GET", "/deploy/<deployment_id>"),
