@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from deployer import __version__
-from deployer.cli import audit, deployments, doctor, env, projects, users
+from deployer.cli import audit, deployments, doctor, env, projects, servers, users
 from deployer.cli.context import Context
 from deployer.errors import DeployerError
 
@@ -96,6 +96,7 @@ def announce(line: str) -> None:
 for _command in (
     users.user,
     projects.project,
+    servers.server,
     env.env,
     deployments.deploy,
     deployments.cancel,

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from deployer import accounts, audit, invitations, logins, sessions
+from deployer import accounts, audit, invitations, logins, servers, sessions
 from deployer.application import create_app
 from deployer.config import Config, StorageSettings
 from deployer.installation import Installation
 from deployer.models.audit import AuditEvent
+from deployer.servers import ServerInput
 from tests.support import authenticator
 from tests.support.browser import Answer, Browser
+from tests.support.ssh_server import SSHD, SshServer
 from tests.support.standing import PASSWORD, USER, logged_in, make_user
 
 _numbers = itertools.count(1)
@@ -34,6 +36,12 @@ class Scene:
     repository: Any
     admin: Browser
     name: str
+    sshd: Any
+
+    def server(self) -> str:
+        with self.operator.database.write_session() as session:
+            given = ServerInput(f"server-{next(_numbers)}", "127.0.0.1", self.sshd.port)
+            return servers.create(session, given, self.operator.installation.vault).name
 
     def project(self):
         project = self.operator.make_project(self.repository.url, name=f"walk-{next(_numbers)}")
@@ -74,6 +82,19 @@ def project_fields() -> dict[str, str]:
         "step_name": "",
         "step_timeout": "",
     }
+
+
+def server_fields() -> dict[str, str]:
+    return {"name": f"server-{next(_numbers)}", "host": "127.0.0.1", "port": "9", "username": "deploy"}
+
+
+def trust_server(scene: Scene) -> Answer:
+    name = scene.server()
+    with scene.operator.database.write_session() as session:
+        server = servers.find(session, name)
+        servers.offer(server, scene.sshd.host_key)
+    fingerprint = scene.admin.get(f"/servers/{name}").page.value("fingerprint")
+    return scene.post(f"/servers/{name}/trust", fingerprint=fingerprint)
 
 
 def account_fields(token: str) -> dict[str, str]:
@@ -153,8 +174,8 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ("projects.delete", "project.deleted"): lambda scene: (
         lambda name: scene.post(f"/projects/{name}/delete", name=name)
     )(scene.project().name),
-    ("projects.deploy", "deployment.requested"): lambda scene: scene.post(f"/projects/{scene.project().name}/deploy"),
-    ("projects.rotate_secret", "webhook_secret.renewed"): lambda scene: scene.post(
+    ("projects.deploy", "deployment.asked_for"): lambda scene: scene.post(f"/projects/{scene.project().name}/deploy"),
+    ("projects.rotate_secret", "webhook_secret.replaced"): lambda scene: scene.post(
         f"/projects/{scene.project().name}/secret"
     ),
     ("projects.make_deploy_key", "deploy_key.made"): lambda scene: scene.post(
@@ -166,13 +187,23 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ("projects.set_variable", "variable.set"): lambda scene: scene.post(
         f"/projects/{scene.project().name}/variables", variable_name="A", value="b"
     ),
-    ("projects.remove_variable", "variable.removed"): lambda scene: (
+    ("projects.remove_variable", "variable.deleted"): lambda scene: (
         lambda project: scene.post(f"/projects/{project.name}/variables/{project.variables[0].id}/delete")
     )(scene.project()),
-    ("deployments.cancel", "deployment.cancel_requested"): lambda scene: scene.post(
-        f"/deployments/{scene.queued()}/cancel"
+    ("projects.change_variable", "variable.set"): lambda scene: (
+        lambda project: scene.post(f"/projects/{project.name}/variables/{project.variables[0].id}", value="b")
+    )(scene.project()),
+    ("servers.create", "server.created"): lambda scene: scene.post("/servers/new", **server_fields()),
+    ("servers.edit", "server.changed"): lambda scene: scene.post(
+        f"/servers/{scene.server()}/edit", **server_fields()
     ),
-    ("session_api.deploy", "deployment.requested"): lambda scene: scene.admin.post_json(
+    ("servers.delete", "server.deleted"): lambda scene: scene.post(f"/servers/{scene.server()}/delete"),
+    ("servers.scan", "server.scanned"): lambda scene: scene.post(f"/servers/{scene.server()}/scan"),
+    ("servers.trust", "server.trusted"): trust_server,
+    ("servers.test", "server.tested"): lambda scene: scene.post(f"/servers/{scene.server()}/test"),
+    ("servers.make_key", "server.key_made"): lambda scene: scene.post(f"/servers/{scene.server()}/key"),
+    ("deployments.cancel", "deployment.cancelled"): lambda scene: scene.post(f"/deployments/{scene.queued()}/cancel"),
+    ("session_api.deploy", "deployment.asked_for"): lambda scene: scene.admin.post_json(
         "/deploy", {"projectId": scene.project().id}
     ),
 }
@@ -190,6 +221,14 @@ def changing_endpoints() -> set[str]:
     return {rule.endpoint for rule in rules if (rule.methods or set()) - {"GET", "HEAD", "OPTIONS"}}
 
 
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory):
+    if SSHD is None:
+        pytest.skip("needs sshd")
+    with SshServer(tmp_path_factory.mktemp("sshd") / "server").running() as server:
+        yield server
+
+
 @pytest.fixture
 def events(operator):
     def read() -> list:
@@ -204,10 +243,10 @@ def test_the_walk_goes_through_every_view_that_changes_something():
 
 
 @pytest.mark.parametrize(("endpoint", "action"), WALK)
-def test_a_view_that_changes_something_leaves_a_row(daemon, operator, repository, events, endpoint, action):
+def test_a_view_that_changes_something_leaves_a_row(daemon, operator, repository, sshd, events, endpoint, action):
     name = f"walker-{next(_numbers)}"
     make_user(daemon, name)
-    scene = Scene(daemon, operator, repository, logged_in(daemon, name), name)
+    scene = Scene(daemon, operator, repository, logged_in(daemon, name), name, sshd)
     before = {one.id for one in events()}
 
     answer = WALK[endpoint, action](scene)
@@ -316,7 +355,7 @@ def test_a_deployment_is_linked_by_its_reference(admin, operator, running):
 
     first = admin.get("/settings/audit").page.find_all("li", class_="event")[0]
 
-    assert first.words.startswith(f"deployment.cancel_requested {ref}")
+    assert first.words.startswith(f"deployment.cancelled {ref}")
     assert first.find("a").attributes["href"] == f"/deployments/{ref}"
 
 
@@ -326,7 +365,7 @@ def test_the_page_is_filtered_by_who_what_and_text(admin, plain_member, project,
 
     assert len(entries(f"text={project.name}")) == 2
     (one,) = entries(f"text={project.name}&actor=grace")
-    assert one.startswith(f"deployment.requested {project.name} grace")
+    assert one.startswith(f"deployment.asked_for {project.name} grace")
     assert entries(f"text={project.name}&action=project.deleted") == []
     page = admin.get("/settings/audit?text=nothing-like-it").page
     assert "Nothing matches." in page.words
