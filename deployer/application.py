@@ -23,6 +23,7 @@ from deployer.web import (
     deployments,
     errors,
     gate,
+    mail,
     projects,
     servers,
     settings,
@@ -62,7 +63,7 @@ def create_app(installation: Installation) -> Flask:
     login_manager = LoginManager(app, add_context_processor=False)
     login_manager.user_loader(auth.load_user)
     gate.init_app(app)
-    for part in (
+    parts = (
         auth,
         account,
         dashboard,
@@ -70,11 +71,13 @@ def create_app(installation: Installation) -> Flask:
         deployments,
         servers,
         settings,
+        mail,
         users,
         audit,
         session_api,
         streams,
-    ):
+    )
+    for part in parts:
         app.register_blueprint(part.blueprint)
     receive = app.extensions["deployer.hooks"] = hooks.Receiver(installation)
     pages = app.wsgi_app

@@ -17,6 +17,7 @@ from deployer.installation import Installation
 from deployer.logins import FORGET_AFTER
 from deployer.models.deployment import Command
 from deployer.models.user import Invitation, LoginSession, Throttle
+from deployer.notifications import outbox
 
 log = logging.getLogger("deployer.housekeeping")
 
@@ -84,7 +85,7 @@ def _finished_deployment(database: Database, run_id: str) -> str | None:
 
 
 def forget_expired(database: Database) -> None:
-    """Sessions and invitations that have ended, and failed logins that no longer count."""
+    """Sessions and invitations that have ended, failed logins that no longer count, and mails of long ago."""
     now = clock.now()
     with database.write() as connection:
         connection.execute(sa.delete(LoginSession).where(LoginSession.expires_at < now))
@@ -92,3 +93,4 @@ def forget_expired(database: Database) -> None:
         connection.execute(
             sa.delete(Throttle).where(Throttle.blocked_until < now, Throttle.last_failure_at < now - FORGET_AFTER)
         )
+        outbox.forget(connection)

@@ -25,7 +25,6 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
     session = orm.session()
     deployments = reading.of_project(session, project.id, SHOWN_DEPLOYMENTS + 1)
     deliveries = _newest_deliveries(session, project.id)
-    secret = project_secrets.open_secrets(project, installation().vault).webhook_secret if me().user.is_admin else b""
     return render_template(
         "project.html",
         project=project,
@@ -38,13 +37,20 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
         )
         or 0,
         webhook_url=webhook_url(project),
-        webhook_secret=secret.decode(),
+        webhook_secret=_webhook_secret(project),
         has_token=project.https_token is not None,
         errors=errors or {},
         typed=request.form if errors else {},
         access=access_said,
         default_timeout=installation().config.runner.default_timeout,
     )
+
+
+def _webhook_secret(project: Project) -> str:
+    """Only for who may see it: the page of everybody else does not even hold it."""
+    if not me().user.is_admin:
+        return ""
+    return project_secrets.open_secrets(project, installation().vault).webhook_secret.decode()
 
 
 def _newest_deliveries(session: Session, project_id: str) -> list[Delivery]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from deployer import invitations
+from deployer import clock, invitations
+from deployer.models import Notification
+from deployer.models.notification import NotificationStatus, Occasion
 from tests.browser.faults import Faults
 from tests.browser.parts import BrowserContext, Page, axe_script, expect
 from tests.browser.places import fill_step, log_in, press, state
@@ -73,12 +76,34 @@ def scene(
     ids["queued"] = operator.deployments()[-1].id
     ids["cancelled"] = operator.deploy(loud)
     operator.cancel(ids["cancelled"])
+    owe_mails(operator, ids["failed"])
     member = make_user(daemon, "a-rather-long-name-of-a-member-without-any-place-to-break-it-xx", is_admin=False)
     switch_on(daemon.installation, member.username)
     yield {**ids, "member": member.id}
     is_open.touch()
     for one in ids.values():
         operator.wait_for_end(one)
+
+
+def owe_mails(operator: Operator, deployment_id: str) -> None:
+    """A mail in each state, with errors of several lengths."""
+    now = clock.now()
+    words = ["550 5.1.1 " + "x" * 120, "The mail server refused the login: 535 5.7.8 try " * 4, None]
+    with operator.database.write_session() as session:
+        for status, error in zip(NotificationStatus, words, strict=True):
+            session.add(
+                Notification(
+                    id=clock.new_id(),
+                    deployment_id=deployment_id,
+                    occasion=Occasion.FAILURE,
+                    status=status,
+                    attempts=2,
+                    next_attempt_at=now + timedelta(days=1),
+                    last_error=error,
+                    created_at=now,
+                    sent_at=now if status is NotificationStatus.SENT else None,
+                )
+            )
 
 
 def nothing(_: Page) -> None:
@@ -112,6 +137,21 @@ def refuse_settings(page: Page) -> None:
     page.locator("#path").fill("bin")
     press(page, "Save")
     expect(page.locator("#path-error")).to_be_visible()
+
+
+def refuse_mail(page: Page) -> None:
+    page.locator("#host").fill("smtp.example.com")
+    page.locator("#port").fill("x")
+    page.locator("#username").fill("deployer")
+    page.locator("#password").fill("open sesame")
+    page.get_by_label("None").check()
+    press(page, "Save")
+    expect(page.locator("#security-error")).to_be_visible()
+
+
+def send_test_mail(page: Page) -> None:
+    press(page, "Send a test mail")
+    expect(page.locator("#test-said .box")).to_be_visible()
 
 
 def refuse_deletion(page: Page) -> None:
@@ -162,6 +202,9 @@ PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "a cancelled deployment": ("/deployments/{cancelled}", nothing),
     "settings": ("/settings", nothing),
     "refused settings": ("/settings", refuse_settings),
+    "mail settings": ("/settings/mail", nothing),
+    "refused mail settings": ("/settings/mail", refuse_mail),
+    "mail settings after a test mail": ("/settings/mail", send_test_mail),
     "users": ("/settings/users", nothing),
     "users after an invitation": ("/settings/users", invite),
     "a user's removal": ("/settings/users/{member}/remove", nothing),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from deployer import accounts, invitations, servers, sessions
+from deployer import accounts, clock, invitations, servers, sessions
 from deployer.application import create_app
 from deployer.config import Config, StorageSettings
 from deployer.installation import Installation
-from deployer.models import Server
+from deployer.models import Notification, Server
+from deployer.models.notification import NotificationStatus, Occasion
 from deployer.servers import ServerInput
 from tests.support.standing import MEMBER, USER
 
@@ -36,7 +37,24 @@ def filled(rule: str, project, deployment_id: str, people: dict[str, str]) -> st
         .replace("<deployment_id>", deployment_id)
         .replace("<server_name>", project.server.name)
         .replace("<variable_id>", project.variables[0].id)
+        .replace("<notification_id>", deployment_id)
     )
+
+
+def owe(operator, deployment_id: str) -> None:
+    """A mail about a deployment that was given up; it has the deployment's id."""
+    now = clock.now()
+    row = Notification(
+        id=deployment_id,
+        deployment_id=deployment_id,
+        occasion=Occasion.FAILURE,
+        status=NotificationStatus.GIVEN_UP,
+        attempts=1,
+        next_attempt_at=now,
+        created_at=now,
+    )
+    with operator.database.write_session() as session:
+        session.add(row)
 
 
 @pytest.fixture
@@ -65,6 +83,7 @@ def test_every_route_but_the_open_ones_refuses_strangers(routes, stranger, subje
     deployment_id = operator.deploy(subject)
     # Its server's host key is not trusted, so it ends at once.
     deployment = operator.wait_for_end(deployment_id)
+    owe(operator, deployment_id)
     closed = [(method, rule) for method, rule in routes if rule not in OPEN]
     assert len(closed) > 30
     for method, rule in closed:
@@ -116,6 +135,7 @@ def test_reading_changes_nothing(routes, member, subject, operator, running, peo
                 "audit_events",
                 "deliveries",
                 "settings",
+                "notifications",
             )
             return [
                 tuple(row)
@@ -123,6 +143,7 @@ def test_reading_changes_nothing(routes, member, subject, operator, running, peo
                 for row in connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1")
             ]
 
+    owe(operator, running)
     before = stored()
     for method, rule in routes:
         if method in ("GET", "HEAD", "OPTIONS") and not rule.endswith("/stream"):
