@@ -57,7 +57,7 @@ def remove(context: Context, project: str, name: str) -> None:
     """Remove a variable."""
     from deployer import project_secrets, projects
 
-    with context.changing("variable.deleted", project, name) as session:
+    with context.changing("variable.removed", project, name) as session:
         found = projects.find(session, project)
         wanted = next((variable for variable in found.variables if variable.name == name), None)
         if wanted is None:

@@ -25,7 +25,6 @@ MEMBERS_MAY = frozenset(
         "session_api.show",
         "streams.changes",
         "streams.stream",
-        "streams.changes",
         # Deploying
         "projects.deploy",
         "deployments.cancel",

@@ -216,7 +216,7 @@ def test_the_audit_log_is_filtered_without_scripts_too(
     press(page, "Deploy now")
     page.goto("/settings/audit")
     page.get_by_label("Who", exact=True).select_option(name)
-    page.get_by_label("What", exact=True).select_option("deployment.asked_for")
+    page.get_by_label("What", exact=True).select_option("deployment.requested")
     press(page, "Show")
     expect(page.locator(".event")).to_have_count(1)
     page.locator(".event").get_by_role("link", name=project.name).click()

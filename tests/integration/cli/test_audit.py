@@ -46,9 +46,9 @@ def test_every_command_that_changes_something_is_in_the_log_with_who_did_it(shel
         ("project.created", "app", None),
         ("project.changed", "shop", "was app"),
         ("variable.set", "shop", "TOKEN"),
-        ("variable.deleted", "shop", "TOKEN"),
-        ("deployment.asked_for", "shop", None),
-        ("deployment.cancelled", "DEP-0001", None),
+        ("variable.removed", "shop", "TOKEN"),
+        ("deployment.requested", "shop", None),
+        ("deployment.cancel_requested", "DEP-0001", None),
         ("project.deleted", "shop", None),
     ]
     assert {(one["actor"], one["address"]) for one in rows} == {(f"{getpass.getuser()} (command line)", None)}

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from deployer import accounts, audit, invitations, logins, servers, sessions
+from deployer import accounts, audit, clock, invitations, logins, servers, sessions
 from deployer.application import create_app
 from deployer.config import Config, StorageSettings
 from deployer.installation import Installation
 from deployer.models.audit import AuditEvent
+from deployer.models.notification import Notification, NotificationStatus, Occasion
 from deployer.servers import ServerInput
 from tests.support import authenticator
 from tests.support.browser import Answer, Browser
@@ -23,7 +24,7 @@ from tests.support.standing import PASSWORD, USER, logged_in, make_user
 
 _numbers = itertools.count(1)
 
-CHANGES_NOTHING = {"projects.check_access"}
+CHANGES_NOTHING = {"projects.check_access", "mail.test", "session_api.test_email"}
 """Views that take a POST because they take long, or ask somebody else, but change nothing of ours."""
 
 
@@ -58,6 +59,20 @@ class Scene:
 
     def queued(self) -> str:
         return self.operator.deploy(self.project())
+
+    def given_up(self) -> str:
+        """A notification that could not be sent."""
+        owed = Notification(
+            id=clock.new_id(),
+            deployment_id=self.queued(),
+            occasion=Occasion.FAILURE,
+            status=NotificationStatus.GIVEN_UP,
+            next_attempt_at=clock.now(),
+            created_at=clock.now(),
+        )
+        with self.operator.database.write_session() as session:
+            session.add(owed)
+        return owed.id
 
     def other_session(self) -> str:
         with self.operator.database.write_session() as session:
@@ -166,6 +181,8 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ("users.revoke_invitation", "invitation.revoked"): lambda scene: scene.post(
         f"/settings/users/invitations/{scene.invitation()[0]}/revoke"
     ),
+    ("mail.save", "mail.changed"): lambda scene: scene.post("/settings/mail", security="starttls"),
+    ("mail.retry", "notification.retried"): lambda scene: scene.post(f"/settings/mail/{scene.given_up()}/retry"),
     ("settings.set_path", "settings.changed"): lambda scene: scene.post("/settings/path", path=""),
     ("projects.create", "project.created"): lambda scene: scene.post("/projects/new", **project_fields()),
     ("projects.edit", "project.changed"): lambda scene: scene.post(
@@ -174,8 +191,8 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ("projects.delete", "project.deleted"): lambda scene: (
         lambda name: scene.post(f"/projects/{name}/delete", name=name)
     )(scene.project().name),
-    ("projects.deploy", "deployment.asked_for"): lambda scene: scene.post(f"/projects/{scene.project().name}/deploy"),
-    ("projects.rotate_secret", "webhook_secret.replaced"): lambda scene: scene.post(
+    ("projects.deploy", "deployment.requested"): lambda scene: scene.post(f"/projects/{scene.project().name}/deploy"),
+    ("projects.rotate_secret", "webhook_secret.renewed"): lambda scene: scene.post(
         f"/projects/{scene.project().name}/secret"
     ),
     ("projects.make_deploy_key", "deploy_key.made"): lambda scene: scene.post(
@@ -187,7 +204,7 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ("projects.set_variable", "variable.set"): lambda scene: scene.post(
         f"/projects/{scene.project().name}/variables", variable_name="A", value="b"
     ),
-    ("projects.remove_variable", "variable.deleted"): lambda scene: (
+    ("projects.remove_variable", "variable.removed"): lambda scene: (
         lambda project: scene.post(f"/projects/{project.name}/variables/{project.variables[0].id}/delete")
     )(scene.project()),
     ("projects.change_variable", "variable.set"): lambda scene: (
@@ -202,8 +219,10 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ("servers.trust", "server.trusted"): trust_server,
     ("servers.test", "server.tested"): lambda scene: scene.post(f"/servers/{scene.server()}/test"),
     ("servers.make_key", "server.key_made"): lambda scene: scene.post(f"/servers/{scene.server()}/key"),
-    ("deployments.cancel", "deployment.cancelled"): lambda scene: scene.post(f"/deployments/{scene.queued()}/cancel"),
-    ("session_api.deploy", "deployment.asked_for"): lambda scene: scene.admin.post_json(
+    ("deployments.cancel", "deployment.cancel_requested"): lambda scene: scene.post(
+        f"/deployments/{scene.queued()}/cancel"
+    ),
+    ("session_api.deploy", "deployment.requested"): lambda scene: scene.admin.post_json(
         "/deploy", {"projectId": scene.project().id}
     ),
 }
@@ -355,7 +374,7 @@ def test_a_deployment_is_linked_by_its_reference(admin, operator, running):
 
     first = admin.get("/settings/audit").page.find_all("li", class_="event")[0]
 
-    assert first.words.startswith(f"deployment.cancelled {ref}")
+    assert first.words.startswith(f"deployment.cancel_requested {ref}")
     assert first.find("a").attributes["href"] == f"/deployments/{ref}"
 
 
@@ -365,7 +384,7 @@ def test_the_page_is_filtered_by_who_what_and_text(admin, plain_member, project,
 
     assert len(entries(f"text={project.name}")) == 2
     (one,) = entries(f"text={project.name}&actor=grace")
-    assert one.startswith(f"deployment.asked_for {project.name} grace")
+    assert one.startswith(f"deployment.requested {project.name} grace")
     assert entries(f"text={project.name}&action=project.deleted") == []
     page = admin.get("/settings/audit?text=nothing-like-it").page
     assert "Nothing matches." in page.words
