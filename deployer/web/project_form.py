@@ -45,8 +45,8 @@ def edit(name: str) -> ResponseReturnValue:
         return _pressed(project)
     try:
         wanted = _wanted()
-        renamed = f"now {wanted.name}" if wanted.name != name else None
-        with changing("project.changed", name, renamed) as session:
+        renamed = f"was {name}" if wanted.name != name else None
+        with changing("project.changed", wanted.name, renamed) as session:
             parts = installation()
             changed = projects.find(session, name)
             projects.update(session, changed, wanted, config=parts.config, data_dir=parts.data_dir)
