@@ -31,7 +31,7 @@ def deploy() -> ResponseReturnValue:
     if commit is not None and not isinstance(commit, str):
         return json_error(400, "commit is a commit's id, or left out")
     name = orm.session().scalar(sa.select(Project.name).where(Project.id == project_id))
-    with changing("deployment.asked_for", name or project_id, commit) as session:
+    with changing("deployment.requested", name or project_id, commit) as session:
         deployment_id = queue.deploy_by_hand(
             session.connection(),
             project_id,
