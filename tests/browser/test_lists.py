@@ -29,13 +29,6 @@ def is_untouched(page: Page) -> bool:
     return bool(page.evaluate("document.body.dataset.untouched") == "yes")
 
 
-def is_listening(page: Page) -> bool:
-    """Whether the page has its stream: what follows is told, not asked for."""
-    return bool(
-        page.evaluate("performance.getEntriesByType('resource').some((one) => one.name.includes('/changes/stream'))")
-    )
-
-
 @pytest.fixture
 def pushes(daemon: Daemon, project: Project, repository: Repository) -> Callable[[str], None]:
     forge = Forge(daemon, project)
@@ -50,12 +43,12 @@ def pushes(daemon: Daemon, project: Project, repository: Repository) -> Callable
 def test_a_push_appears_on_the_open_home_page_within_two_seconds(
     page: Page, project: Project, pushes: Callable[[str], None]
 ) -> None:
-    page.goto("/")
+    with page.expect_response("**/changes/stream?**"):
+        page.goto("/")
     row = page.locator(".projects > .row").filter(has=page.get_by_role("link", name=project.name, exact=True))
     expect(row).to_contain_text("Not deployed yet")
     # Nothing runs, so the page by itself would ask again in five seconds.
     expect(page.locator("#overview")).to_have_attribute("data-refresh", "5")
-    page.wait_for_function("document.readyState === 'complete'")
     mark(page)
     began = time.monotonic()
     pushes("A push that shows at once")
@@ -68,7 +61,8 @@ def test_a_push_appears_on_the_open_home_page_within_two_seconds(
 def test_a_page_that_is_not_seen_does_not_listen_and_looks_again_when_it_is(
     page: Page, project: Project, pushes: Callable[[str], None], daemon: Daemon
 ) -> None:
-    page.goto("/")
+    with page.expect_response("**/changes/stream?**"):
+        page.goto("/")
     opened: list[str] = []
     page.on("request", lambda request: opened.append(request.url) if "/changes/stream" in request.url else None)
     hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
