@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -12,24 +11,24 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import clock, project_secrets
+from deployer import clock, mail_addresses, project_secrets, servers, working_copies
 from deployer.commands import git
 from deployer.config import Config
 from deployer.errors import InvalidInput, InvalidTransition, NotFound, as_sentence
 from deployer.installation import DataDir
 from deployer.models.delivery import Counter
 from deployer.models.deployment import RUNNING, Deployment
+from deployer.models.notification import Occasion
 from deployer.models.project import Project, Step
+from deployer.models.server import Server
 from deployer.security.vault import Vault
 
 MAX_STEPS = 100
 MAX_COMMAND_BYTES = 100 * 1024
 MAX_STEP_NAME = 200
-MAX_PATH_BYTES = 4096
-"""Linux's PATH_MAX, its closing NUL included."""
-
 MAX_TIMEOUT_S = 7 * 86400
 
+_THIS_HOST = ("", "local")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -42,16 +41,26 @@ class StepInput:
 
 @dataclass(frozen=True)
 class ProjectInput:
-    """What a person enters. An empty ``path`` means a working copy in the data folder."""
+    """What a person enters.
+
+    ``server`` is a server's name or id; empty or ``local``: this host. An empty ``path`` means a working copy in a
+    folder of Deployer's own there.
+    """
 
     name: str
     repository_url: str
     branch: str
     steps: Sequence[StepInput] = field(default_factory=tuple)
+    server: str = ""
     path: str = ""
     shell: str = "sh"
     auto_deploy: bool = True
     cancel_running: bool = False
+    mail_on_success: bool = False
+    mail_on_failure: bool = True
+    mail_on_recovery: bool = True
+    mail_on_interruption: bool = True
+    mail_to: str = ""
 
 
 def validate(given: ProjectInput, config: Config) -> None:
@@ -65,12 +74,9 @@ def validate(given: ProjectInput, config: Config) -> None:
     problem = git.branch_problem(given.branch)
     if problem:
         errors["branch"] = as_sentence(problem)
-    if given.path and not _is_absolute_path(given.path):
-        errors["path"] = "Give an absolute path, beginning with a slash."
-    elif given.path and _one_spelling(given.path) == "/":
-        errors["path"] = "Give a directory of its own, not the root of the file system."
-    elif given.path and _is_in_data_folder(given.path, config):
-        errors["path"] = "Give a directory apart from Deployer's own data folder, or none."
+    problem = working_copies.path_problem(given.path, config, is_on_server=given.server not in _THIS_HOST)
+    if problem:
+        errors["path"] = problem
     if given.shell not in ("sh", "bash"):
         errors["shell"] = "Choose sh or bash."
     if len(given.steps) > MAX_STEPS:
@@ -80,28 +86,12 @@ def validate(given: ProjectInput, config: Config) -> None:
         if problem:
             errors["steps"] = f"Step {number}: {problem}"
             break
+    try:
+        mail_addresses.split(given.mail_to)
+    except ValueError as error:
+        errors["mail_to"] = str(error)
     if errors:
         raise InvalidInput(errors)
-
-
-def _is_absolute_path(path: str) -> bool:
-    return path.startswith("/") and path.isprintable() and len(path.encode()) < MAX_PATH_BYTES
-
-
-def _is_in_data_folder(path: str, config: Config) -> bool:
-    """A working copy of one's own choice there could be the database's folder, or another project's copy."""
-    data_dir = DataDir(config.data_dir)
-    if data_dir.owns(_one_spelling(path)):
-        return False
-    # Where a link leads counts, and so does a directory that has the data folder inside it.
-    real, root = Path(os.path.realpath(_one_spelling(path))), Path(os.path.realpath(data_dir.root))
-    return real.is_relative_to(root) or root.is_relative_to(real)
-
-
-def _one_spelling(path: str) -> str:
-    """Of the ways to write an absolute path, the one to compare and to keep. Two slashes in front mean one on Linux,
-    but POSIX lets them mean more, so ``normpath`` leaves them."""
-    return os.path.normpath("/" + path.lstrip("/"))
 
 
 def _step_problem(step: StepInput) -> str | None:
@@ -124,18 +114,22 @@ def create(session: Session, given: ProjectInput, *, config: Config, data_dir: D
     """A new project with a webhook secret of its own. Raises InvalidInput."""
     validate(given, config)
     _refuse_taken_name(session, given.name, None)
+    server = _chosen_server(session, given)
     project_id = clock.new_id()
     now = clock.now()
     project = Project(
         id=project_id,
         name=given.name,
-        path=_one_spelling(given.path) if given.path else str(data_dir.checkouts / given.name),
+        server_id=server.id if server else None,
+        path=working_copies.one_spelling(given.path)
+        if given.path
+        else working_copies.own_path(given.name, server, data_dir),
         created_at=now,
         updated_at=now,
         webhook_secret=project_secrets.sealed_webhook_secret(project_id, vault),
     )
     _apply(project, given)
-    _refuse_shared_path(session, project)
+    working_copies.refuse_shared(session, project)
     session.add(project)
     session.flush()
     return project
@@ -145,16 +139,30 @@ def update(session: Session, project: Project, given: ProjectInput, *, config: C
     """Change a project. A deployment that runs keeps the steps it began with. Raises InvalidInput."""
     validate(given, config)
     _refuse_taken_name(session, given.name, project.id)
+    server = _chosen_server(session, given)
+    is_moved = (server.id if server else None) != project.server_id
+    if is_moved and running_deployment(session, project) is not None:
+        raise InvalidInput({"server": "A deployment is running. Wait for its end, then choose another server."})
     if given.path:
-        project.path = _one_spelling(given.path)
-    elif not data_dir.owns(project.path):
-        project.path = str(data_dir.checkouts / given.name)
+        project.path = working_copies.one_spelling(given.path)
+    elif is_moved or not working_copies.is_own(project, data_dir):
+        project.path = working_copies.own_path(given.name, server, data_dir)
+    project.server_id = server.id if server else None
     # Old rows go before new ones come: their positions are unique.
     project.steps.clear()
     session.flush()
     _apply(project, given)
-    _refuse_shared_path(session, project)
+    working_copies.refuse_shared(session, project)
     project.updated_at = clock.now()
+
+
+def _chosen_server(session: Session, given: ProjectInput) -> Server | None:
+    if given.server in _THIS_HOST:
+        return None
+    try:
+        return servers.find(session, given.server)
+    except NotFound as error:
+        raise InvalidInput({"server": str(error)}) from error
 
 
 def _apply(project: Project, given: ProjectInput) -> None:
@@ -164,6 +172,9 @@ def _apply(project: Project, given: ProjectInput) -> None:
     project.shell = given.shell
     project.auto_deploy = given.auto_deploy
     project.cancel_running = given.cancel_running
+    for occasion in Occasion:
+        setattr(project, f"mail_on_{occasion}", getattr(given, f"mail_on_{occasion}"))
+    project.mail_to = ", ".join(mail_addresses.split(given.mail_to)) or None
     project.steps.extend(
         Step(
             id=clock.new_id(),
@@ -188,27 +199,19 @@ def _refuse_taken_name(session: Session, name: str, own_id: str | None) -> None:
         raise InvalidInput({"name": "Another project has this name."})
 
 
-def _refuse_shared_path(session: Session, project: Project) -> None:
-    with session.no_autoflush:
-        others = session.execute(sa.select(Project.name, Project.path).where(Project.id != project.id)).all()
-    own = Path(project.path)
-    for name, path in others:
-        if own.is_relative_to(path) or Path(path).is_relative_to(own):
-            raise InvalidInput(
-                {"path": f"The project {name} already uses this directory, or one inside or around it."}
-            )
-
-
 def as_input(project: Project, data_dir: DataDir) -> ProjectInput:
     """What a person would have entered to get this project."""
     return ProjectInput(
         name=project.name,
         repository_url=project.repository_url,
         branch=project.branch,
-        path="" if data_dir.owns(project.path) else project.path,
+        server=project.server_id or "",
+        path="" if working_copies.is_own(project, data_dir) else project.path,
         shell=project.shell,
         auto_deploy=project.auto_deploy,
         cancel_running=project.cancel_running,
+        **{f"mail_on_{occasion}": getattr(project, f"mail_on_{occasion}") for occasion in Occasion},
+        mail_to=project.mail_to or "",
         steps=[StepInput(step.command, step.name, step.timeout_s) for step in project.steps],
     )
 
@@ -218,21 +221,25 @@ def delete(session: Session, project: Project, data_dir: DataDir) -> list[Path]:
 
     Raises InvalidTransition while a deployment runs. What waits is deleted with it.
     """
-    running = session.scalar(
-        sa.select(Deployment.number).where(Deployment.project_id == project.id, Deployment.status == RUNNING)
-    )
-    if running is not None:
+    if running_deployment(session, project) is not None:
         raise InvalidTransition(
             f"A deployment of {project.name} is running.",
             hint="Cancel it or wait for its end, then delete the project.",
         )
     folders = [data_dir.mirror(project.id)]
-    if data_dir.owns(project.path):
+    if project.server_id is None and working_copies.is_own(project, data_dir):
         folders.append(Path(project.path))
     session.execute(sa.delete(Counter).where(Counter.name.endswith(project.id)))
     session.delete(project)
     session.flush()
     return folders
+
+
+def running_deployment(session: Session, project: Project) -> int | None:
+    """The number of the project's deployment that runs."""
+    return session.scalar(
+        sa.select(Deployment.number).where(Deployment.project_id == project.id, Deployment.status == RUNNING)
+    )
 
 
 def remove_files(folders: Sequence[Path]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from deployer import __version__
-from deployer.cli import deployments, doctor, env, projects, users
+from deployer.cli import audit, deployments, doctor, env, mail, projects, servers, users
 from deployer.cli.context import Context
 from deployer.errors import DeployerError
 
@@ -93,7 +93,17 @@ def announce(line: str) -> None:
     sys.stdout.flush()
 
 
-for _command in (users.user, projects.project, env.env, deployments.deploy, deployments.cancel, doctor.doctor):
+for _command in (
+    users.user,
+    projects.project,
+    servers.server,
+    env.env,
+    deployments.deploy,
+    deployments.cancel,
+    mail.mail,
+    audit.audit,
+    doctor.doctor,
+):
     cli.add_command(_command)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,37 @@ git --no-pager log -1 --no-color --format='HEAD is now at %h %s'
 """
 )
 """A certain commit into the working copy of a project whose own pull would bring the newest."""
+
+SEND = r"""
+git --git-dir="$DEPLOYER_MIRROR" push --force --prune -- "$DEPLOYER_URL" \
+  '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
+"""
+
+TRANSPORT = r"""
+# git's way to a server. What a login shell prints there comes before the mark, and is left out.
+run=$DEPLOYER_RUN
+ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o HostKeyAlias=deployer \
+  -o "UserKnownHostsFile=\"$run/known_hosts\"" -o GlobalKnownHostsFile=none \
+  -o IdentityAgent=none -o IdentitiesOnly=yes -o "IdentityFile=\"$run/server_key\"" \
+  -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 -o ForwardAgent=no \
+  -p "$DEPLOYER_PORT" -l "$DEPLOYER_USER" -- "$DEPLOYER_HOST" "$DEPLOYER_RECEIVE" | {
+  while IFS= read -r line; do
+    case $line in *"$DEPLOYER_MARK") break;; esac
+  done
+  exec cat
+}
+"""
+
+_RECEIVE = r"""
+PATH=/usr/local/bin:/usr/bin:/bin:$PATH; export PATH
+umask 077
+mirror=$HOME/%s
+printf '%%s\n' %s
+[ -d "$mirror/objects" ] || git init --quiet --bare -- "$mirror" >&2
+exec git -c core.hooksPath=/dev/null -c receive.denyDeleteCurrent=ignore -c gc.autoDetach=false \
+  -c maintenance.autoDetach=false receive-pack "$mirror"
+"""
+"""What a server runs: the mark that ends the noise, a bare repository where there is none yet, and git's receiver."""
 
 
 @dataclass(frozen=True)
@@ -256,13 +288,52 @@ def _ssh_command(credential: Credential) -> str:
     return shlex.join(words)
 
 
-def fetch_variables(mirror: Path, url: str) -> dict[str, str]:
-    return {"DEPLOYER_MIRROR": str(mirror), "DEPLOYER_URL": url}
+def fetch_variables(mirror: str, url: str) -> dict[str, str]:
+    return {"DEPLOYER_MIRROR": mirror, "DEPLOYER_URL": url}
 
 
-def copy_variables(mirror: Path, copy: str, *, owned: bool) -> dict[str, str]:
+def server_mirror(project_id: str) -> str:
+    """Where a server keeps a project's bare repository, below the home directory there."""
+    return f".deployer/mirrors/{project_id}.git"
+
+
+def send_variables(
+    mirror: str, project_id: str, *, server: str, project: str, host: str, port: int, username: str
+) -> dict[str, str]:
+    """What `SEND` and `TRANSPORT` need; ``DEPLOYER_RUN`` is the run directory with the key and the pinned host key.
+
+    ``server`` and ``project`` are names for git to show.
+    """
+    url = f"ssh://{server}/{project}.git"
+    mark = uuid.uuid4().hex
+    receive = _RECEIVE % (server_mirror(project_id), mark)
     return {
-        "DEPLOYER_MIRROR": str(mirror),
+        **environment(url),
+        "GIT_SSH_COMMAND": '/bin/sh "$DEPLOYER_RUN/transport"',
+        "DEPLOYER_RUN": "{run_dir}",
+        "DEPLOYER_MIRROR": mirror,
+        "DEPLOYER_URL": url,
+        "DEPLOYER_HOST": host,
+        "DEPLOYER_PORT": str(port),
+        "DEPLOYER_USER": username,
+        # Whatever the login shell there is, it hands this to one that we know.
+        "DEPLOYER_RECEIVE": f"exec /bin/sh -c {shlex.quote(receive)}",
+        "DEPLOYER_MARK": mark,
+    }
+
+
+def send_files(private_key: bytes, host_key: str) -> dict[str, bytes]:
+    """The files that `TRANSPORT` reads in its run directory."""
+    return {
+        "server_key": private_key,
+        "known_hosts": f"deployer {host_key}\n".encode(),
+        "transport": TRANSPORT.encode(),
+    }
+
+
+def copy_variables(mirror: str, copy: str, *, owned: bool) -> dict[str, str]:
+    return {
+        "DEPLOYER_MIRROR": mirror,
         "DEPLOYER_COPY": copy,
         "DEPLOYER_OWNS_COPY": "yes" if owned else "no",
     }
@@ -303,25 +374,25 @@ def file_in_root(directory: Path, name: str) -> Sequence[str]:
     return ["git", "-C", str(directory), "cat-file", "blob", f"refs/heads/tip:{name}"]
 
 
-def resolve(directory: Path | str, ref: str) -> Sequence[str]:
+def resolve(directory: str, ref: str) -> Sequence[str]:
     """argv that prints the commit of a full ref name or commit id, or fails."""
-    return ["git", "-C", str(directory), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"]
+    return ["git", "-C", directory, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"]
 
 
-def begins_with(directory: Path | str, prefix: str) -> Sequence[str]:
+def begins_with(directory: str, prefix: str) -> Sequence[str]:
     """argv that prints the ids of the objects that begin with ``prefix`` (hexadecimal), one a line. Unlike a name it
     is never taken for a branch or a tag."""
-    return ["git", "-C", str(directory), "rev-parse", f"--disambiguate={prefix}"]
+    return ["git", "-C", directory, "rev-parse", f"--disambiguate={prefix}"]
 
 
-def contains(directory: Path, ancestor: str, descendant: str) -> Sequence[str]:
+def contains(directory: str, ancestor: str, descendant: str) -> Sequence[str]:
     """argv that exits 0 when ``descendant`` contains ``ancestor``, 1 when not."""
-    return ["git", "-C", str(directory), "merge-base", "--is-ancestor", "--", ancestor, descendant]
+    return ["git", "-C", directory, "merge-base", "--is-ancestor", "--", ancestor, descendant]
 
 
-def describe(directory: Path, sha: str) -> Sequence[str]:
+def describe(directory: str, sha: str) -> Sequence[str]:
     """argv that prints author name, e-mail and message of a commit, separated by NUL."""
-    return ["git", "-C", str(directory), "log", "-1", "--no-color", "--format=%an%x00%ae%x00%B", sha, "--"]
+    return ["git", "-C", directory, "log", "-1", "--no-color", "--format=%an%x00%ae%x00%B", sha, "--"]
 
 
 def advice(words: str, *, has_deploy_key: bool) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from deployer.commands import git
 from deployer.executors.base import Answer, Executor
@@ -24,9 +23,9 @@ class Finding:
 
 
 class Repository:
-    """Questions to a git directory on the daemon's host, each a short read-only call."""
+    """Questions to a git directory, each a short read-only call."""
 
-    def __init__(self, executor: Executor, directory: Path) -> None:
+    def __init__(self, executor: Executor, directory: str) -> None:
         self._executor = executor
         self._directory = directory
 

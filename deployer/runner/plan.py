@@ -14,14 +14,18 @@ from deployer.models.deployment import CommandKind, Deployment, Trigger
 from deployer.models.project import Project
 from deployer.runner.commit import Repository
 
+RUN_HERE = frozenset((CommandKind.FETCH, CommandKind.SEND))
+"""What runs on the daemon's host also for a project of another server: only this host talks to the forge."""
+
 _COMMAND_IDS = uuid.UUID("6d0c5f5e-3f3b-4bb1-9a8e-5f1d1a1c7a11")
 
 
-def plan(deployment: Deployment, working_copy: Repository, config: Config) -> list[PlannedCommand]:
+def plan(deployment: Deployment, working_copy: Repository | None, config: Config) -> list[PlannedCommand]:
     """The commands in their order. Their ids follow from deployment and position, so that whoever plans again after
     a crash finds the same run directories.
 
-    Raises GitError where a certain commit cannot take the place of the project's own pull.
+    ``working_copy`` is None where it lies on a server, which is not asked while planning. Raises GitError where a
+    certain commit cannot take the place of the project's own pull.
     """
     wanted = _wanted(deployment, working_copy, config)
     return [
@@ -39,11 +43,13 @@ def plan(deployment: Deployment, working_copy: Repository, config: Config) -> li
 
 
 def _wanted(
-    deployment: Deployment, working_copy: Repository, config: Config
+    deployment: Deployment, working_copy: Repository | None, config: Config
 ) -> Iterator[tuple[CommandKind, str, str, int]]:
     project, branch, limit = deployment.project, deployment.branch, config.git.timeout
     url, steps = project.repository_url, list(project.steps)
     yield CommandKind.FETCH, "fetch", f"git fetch {url}", limit
+    if project.server:
+        yield CommandKind.SEND, "send", f"git push {project.server.name}", limit
     if not pulls_itself(project):
         yield CommandKind.CHECKOUT, "checkout", f"git checkout {branch}", limit
     elif is_of_certain_commit(deployment):
@@ -52,7 +58,7 @@ def _wanted(
             raise GitError(COMMIT_NEEDS_BARE_PULL)
         line = f"git checkout {(deployment.commit_sha or '')[:12]}  # instead of: {own}"
         yield CommandKind.CHECKOUT, "checkout", line, limit
-    elif not working_copy.is_on_branch(branch):
+    elif working_copy is None or not working_copy.is_on_branch(branch):
         yield CommandKind.CLONE, "clone", f"git clone --branch {branch} {url}", limit
     for step in steps:
         yield CommandKind.STEP, step.name, step.command, step.timeout_s or config.runner.default_timeout

@@ -6,9 +6,10 @@ from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from deployer import projects
+from deployer import projects, servers, working_copies
 from deployer.errors import InvalidInput
 from deployer.models.project import Project, Step
+from deployer.notifications import mail_settings
 from deployer.projects import ProjectInput
 from deployer.web import forms, repository_check
 from deployer.web.context import changing, installation, orm
@@ -17,8 +18,10 @@ from deployer.web.repository_check import Seen
 
 
 def create() -> ResponseReturnValue:
-    if request.method == "GET":
+    if request.method != "POST":
         given = MultiDict({"branch": "main", "shell": "sh", "auto_deploy": "on"})
+        given.update({name: "on" for name in forms.MAIL_SWITCHES if getattr(ProjectInput, name)})
+        given["server"] = request.args.get("server", "")
         return _form(given, [StepRow("git pull origin main"), StepRow()], None)
     if request.form.get("action", "save") != "save":
         return _pressed(None)
@@ -42,7 +45,7 @@ def create() -> ResponseReturnValue:
 
 def edit(name: str) -> ResponseReturnValue:
     project = projects.find(orm.session(), name)
-    if request.method == "GET":
+    if request.method != "POST":
         return _form(_filled(project), [_row(step) for step in project.steps] or [StepRow()], project)
     if request.form.get("action", "save") != "save":
         return _pressed(project)
@@ -107,12 +110,13 @@ def _row(step: Step) -> StepRow:
 
 
 def _filled(project: Project) -> MultiDict[str, str]:
-    owned = installation().data_dir.owns(project.path)
+    owned = working_copies.is_own(project, installation().data_dir)
     given = MultiDict(
         {
             "name": project.name,
             "repository_url": project.repository_url,
             "branch": project.branch,
+            "server": project.server_id or "",
             "path": "" if owned else project.path,
             "shell": project.shell,
         }
@@ -121,6 +125,8 @@ def _filled(project: Project) -> MultiDict[str, str]:
         given["auto_deploy"] = "on"
     if project.cancel_running:
         given["cancel_running"] = "on"
+    given.update({name: "on" for name in forms.MAIL_SWITCHES if getattr(project, name)})
+    given["mail_to"] = project.mail_to or ""
     return given
 
 
@@ -132,7 +138,7 @@ def _form(
     errors: dict[str, str] | None = None,
     seen: Seen | None = None,
 ) -> str:
-    config = installation().config
+    config, name = installation().config, given.get("name") or "NAME"
     return render_template(
         "project_form.html",
         given=given,
@@ -141,9 +147,12 @@ def _form(
         errors=errors or {},
         seen=seen,
         is_as_suggested=seen is not None and _commands(rows) == [one.command for one in seen.suggested],
-        default_path=str(installation().data_dir.checkouts / (given.get("name") or "NAME")),
+        servers=[server for server, _count in servers.listed(orm.session())],
+        default_path=working_copies.own_path(name, None, installation().data_dir),
+        default_path_there=f"{working_copies.SERVER_CHECKOUTS}/{name}",
         default_timeout=forms.duration_text(config.runner.default_timeout),
         allow_file=config.git.allow_file,
+        sends_mails=mail_settings.is_marked(orm.session().connection()),
     )
 
 

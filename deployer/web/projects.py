@@ -57,7 +57,7 @@ def deploy(name: str) -> ResponseReturnValue:
 @blueprint.route("/<name>/delete", methods=["GET", "POST"])
 def delete(name: str) -> ResponseReturnValue:
     project = _find(name)
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("project_delete.html", project=project, error=None)
     if request.form.get("name") != project.name:
         error = "Type the project's name to confirm."

@@ -10,13 +10,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import clock, project_secrets, projects
+from deployer import clock, project_secrets, projects, servers
 from deployer.deployments import lifecycle, queue
+from deployer.executors.host_keys import fingerprint
 from deployer.installation import Installation
 from deployer.models import Command, Deployment, DeploymentEvent, LogChunk, Project
 from deployer.models.deployment import ChunkKind, Status
 from deployer.projects import ProjectInput, StepInput
 from deployer.providers.base import Event, Push
+from deployer.servers import ServerInput
+from tests.support.ssh_server import SshServer
 from tests.support.waiting import wait_until
 
 
@@ -43,17 +46,20 @@ class Operator:
             )
             return self._loaded(session, project)
 
+    def make_server(self, ssh: SshServer, name: str = "web1") -> str:
+        """A server whose key is let in and whose host key is trusted; its id."""
+        with self.database.write_session() as session:
+            given = ServerInput(name, "127.0.0.1", ssh.port, ssh.user)
+            server = servers.create(session, given, self.installation.vault)
+            ssh.authorize(servers.authorized_keys(server))
+            servers.offer(server, ssh.host_key)
+            servers.trust(server, fingerprint(ssh.host_key))
+            return server.id
+
     def change(self, project: Project, **given: Any) -> Project:
         with self.database.write_session() as session:
             present = projects.find(session, project.id)
-            wanted = ProjectInput(
-                name=present.name,
-                repository_url=present.repository_url,
-                branch=present.branch,
-                path=present.path,
-                shell=present.shell,
-                steps=[StepInput(step.command, step.name, step.timeout_s) for step in present.steps],
-            )
+            wanted = projects.as_input(present, self.installation.data_dir)
             if "steps" in given:
                 given["steps"] = _steps(given["steps"])
             projects.update(
@@ -87,7 +93,7 @@ class Operator:
     def _loaded(session: Session, project: Project) -> Project:
         session.flush()
         session.refresh(project)
-        _ = project.steps, project.variables
+        _ = project.steps, project.variables, project.server
         return project
 
     # Asking

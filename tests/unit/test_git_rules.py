@@ -309,7 +309,7 @@ def test_the_big_forges_keys_are_pinned():
     [
         git.list_branches("--upload-pack=x"),
         git.resolve("/d", "--evil"),
-        git.contains(Path("/d"), "--evil", "--worse"),
+        git.contains("/d", "--evil", "--worse"),
         git.begin_look(Path("/d"), "--evil")[1],
         git.look(Path("/d"), "--evil", without_files=True),
         git.look(Path("/d"), "--evil", without_files=False),
@@ -335,6 +335,6 @@ def test_what_is_no_commits_id_is_refused(commit):
 
 
 def test_a_commit_is_described_by_its_id_only():
-    argv = git.describe(Path("/d"), "a" * 40)
+    argv = git.describe("/d", "a" * 40)
 
     assert argv[-2:] == ["a" * 40, "--"]

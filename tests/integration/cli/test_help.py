@@ -7,7 +7,10 @@ from click.testing import CliRunner
 
 from deployer.cli.main import cli
 
-COMMANDS = ["serve", "web", "runner", "user create", "project create", "project list", "deploy", "cancel", "doctor"]
+COMMANDS = [
+    *("serve", "web", "runner", "project create", "project list", "deploy", "cancel", "audit", "doctor"),
+    *("user create", "user list", "user invite", "user remove", "user role", "user reset-password", "user reset-2fa"),
+]
 
 
 def test_help_names_every_command(shell):

@@ -96,7 +96,7 @@ def test_a_commit_that_cannot_be_read_at_the_end_does_not_lose_a_success(operato
     executor.directory = project.path
 
     try:
-        Deploy(installation, executor, "runner", deployment_id).run()
+        Deploy(installation, executor, None, "runner", deployment_id).run()
     finally:
         executor.close()
 
