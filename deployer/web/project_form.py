@@ -34,6 +34,12 @@ def create() -> ResponseReturnValue:
             )
     except InvalidInput as error:
         return _refused(None, error)
+    seen = repository_check.carried(request.form)
+    if seen and not seen.is_well:
+        flash(
+            "The project is made. Let it into its repository: make a deploy key or enter a token, then check again."
+        )
+        return redirect(url_for("projects.show", name=project.name, _anchor="access"))
     return redirect(url_for("projects.show", name=project.name))
 
 
