@@ -14,7 +14,7 @@ if [ -n "$packages" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&
     echo "Installing for the tests: $packages"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq >/dev/null || true
-    # shellcheck disable=SC2086 (a list of words)
+    # shellcheck disable=SC2086 # a list of words
     apt-get install -y -qq --no-install-recommends $packages >/dev/null || true
     packages=$(missing)
 fi

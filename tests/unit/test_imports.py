@@ -17,6 +17,8 @@ LEVELS = {
     "errors": LEAVES,
     "clock": LEAVES,
     "config": LEAVES,
+    "systemd": LEAVES,
+    "journal": LEAVES,
     "bell": DRIVERS,
     "db": DRIVERS,
     "providers": DRIVERS,

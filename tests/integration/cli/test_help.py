@@ -7,7 +7,18 @@ from click.testing import CliRunner
 
 from deployer.cli.main import cli
 
-COMMANDS = ["serve", "web", "runner", "user create", "project create", "project list", "deploy", "cancel", "doctor"]
+COMMANDS = [
+    "serve",
+    "web",
+    "runner",
+    "link",
+    "user create",
+    "project create",
+    "project list",
+    "deploy",
+    "cancel",
+    "doctor",
+]
 
 
 def test_help_names_every_command(shell):
