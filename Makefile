@@ -27,6 +27,10 @@ test: $(VENV)/.dev ## run all tests; installs the system packages that they need
 	@sh tests/parts.sh
 	@$(BIN)/python -m pytest $(ARGS)
 
+test-host: $(VENV)/.dev ## boot a Debian with systemd in a container, and install and upgrade there (as root)
+	@sh tests/parts.sh host
+	@$(BIN)/python -m pytest -m host tests/host $(ARGS)
+
 lint: $(VENV)/.dev ## ruff, mypy and the order of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
