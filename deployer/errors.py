@@ -70,5 +70,26 @@ class ExecutorError(DeployerError):
     """A command could not be started or observed on its machine."""
 
 
+class ConnectionLost(ExecutorError):
+    """A server does not answer at the moment. What runs there goes on; another try may succeed."""
+
+
+class ServerRefused(ExecutorError):
+    """A server does not let us in, and will not before a person does something about it."""
+
+
+class HostKeyChanged(ServerRefused):
+    """A server showed another host key than the pinned one. ``offered`` is that key, as ``type base64``."""
+
+    def __init__(self, message: str, *, offered: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.offered = offered
+
+
 class GitError(DeployerError):
     """A git call failed; the message holds git's own words."""
+
+
+def as_sentence(problem: str) -> str:
+    """A problem named by a rule (``give a branch``), as the error that stands at a field."""
+    return problem[0].upper() + problem[1:] + "."

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from deployer import clock, projects
+from deployer import clock, project_secrets
 from deployer.deliveries import DeliveryWriter
 from deployer.deployments import verdicts
 from deployer.deployments.queue import Recorded, Request
@@ -191,7 +191,7 @@ class Receiver:
             return None
         if known is not None and sealed == known[0]:
             return known
-        opened = self._vault.open(sealed, projects.place(project_id, "webhook_secret"))
+        opened = self._vault.open(sealed, project_secrets.place(project_id, "webhook_secret"))
         self._secrets[project_id] = (sealed, opened)
         return self._secrets[project_id]
 

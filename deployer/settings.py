@@ -33,8 +33,13 @@ def extra_path(connection: sa.Connection) -> list[str]:
 
 def set_extra_path(connection: sa.Connection, entries: Sequence[str]) -> None:
     """Raises InvalidInput unless each entry is an absolute folder."""
+    put(connection, _PATH, "\n".join(checked_path(entries)) or None)
+
+
+def checked_path(entries: Sequence[str]) -> list[str]:
+    """The entries without white space and empty lines. Raises InvalidInput unless each is an absolute folder."""
     cleaned = [entry.strip() for entry in entries if entry.strip()]
     for entry in cleaned:
         if not entry.startswith("/") or ":" in entry or not entry.isprintable():
             raise InvalidInput({"path": f"{entry}: give absolute folders, one a line, without colons."})
-    put(connection, _PATH, "\n".join(cleaned) or None)
+    return cleaned

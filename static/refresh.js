@@ -1,4 +1,5 @@
-// Parts of a page with data-refresh="<seconds>" are fetched again that often and swapped, as long as they are seen.
+// Parts of a page with data-refresh="<seconds>" are fetched again that often and swapped, as long as they are seen; and
+// at once when the server tells of a change.
 
 const main = document.getElementById("main");
 
@@ -50,15 +51,44 @@ function again(part, focused) {
 }
 
 const parts = () => [...document.querySelectorAll("[data-refresh]")];
+const LIVE_S = 5;
+let timer = 0;
+let stream = null;
 
 async function round() {
+  clearTimeout(timer);
   const goesOn = document.hidden || (await swap(parts().map((part) => part.id)));
   if (goesOn) wait();
+  else hush();
 }
 
 function wait() {
+  clearTimeout(timer);
   const seconds = parts().map((part) => Number(part.dataset.refresh));
-  if (seconds.length) setTimeout(round, Math.min(...seconds) * 1000);
+  if (!seconds.length) return;
+  // What the stream tells of is fetched at once; the rest (a commit's message, say) has time.
+  const least = stream?.readyState === EventSource.OPEN ? LIVE_S : 0;
+  timer = setTimeout(round, Math.max(least, Math.min(...seconds)) * 1000);
 }
 
+// Only a page that is seen listens: a browser has but six connections to a server over HTTP/1.1.
+function listen() {
+  if (stream || document.hidden || !main.dataset.changes || !parts().length) return;
+  stream = new EventSource(`/changes/stream?seen=${encodeURIComponent(main.dataset.changes)}`);
+  stream.onmessage = (event) => {
+    main.dataset.changes = JSON.parse(event.data).seen;
+    round();
+  };
+  // An answer that is no stream (too many viewers) ends the browser's own tries: the page goes on asking as before.
+  stream.onerror = () => stream?.readyState === EventSource.CLOSED && hush();
+}
+
+function hush() {
+  stream?.close();
+  stream = null;
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? hush() : listen()));
+addEventListener("pagehide", hush);
+addEventListener("pageshow", listen);
 wait();

@@ -1,4 +1,5 @@
-// The step list in place: add, remove, move. Without this module the same buttons do it by way of the server.
+// The step list in place: add, remove, move; also by drawing a step at its handle. Without this module the same buttons
+// do it by way of the server.
 
 const list = document.getElementById("steps");
 const form = list.closest("form");
@@ -84,3 +85,68 @@ list.addEventListener("keydown", (event) => {
   announcer.textContent = act[verb](rows().indexOf(row));
   field.focus();
 });
+
+// A step follows the pointer (mouse, pen or finger), and the others make room while it passes them.
+const EDGE_PX = 56;
+list.classList.add("movable");
+list.addEventListener("pointerdown", (event) => {
+  const handle = event.target.closest(".handle");
+  if (!handle || event.button !== 0 || !event.isPrimary) return;
+  event.preventDefault();
+  draw(handle.closest(".step"), handle, event);
+});
+
+const middle = (row) => row.getBoundingClientRect().top + row.offsetHeight / 2;
+
+function draw(row, handle, { pointerId, clientY }) {
+  const from = rows().indexOf(row);
+  const grip = clientY - row.getBoundingClientRect().top;
+  const listening = new AbortController();
+  let y = clientY;
+  let frame = 0;
+
+  // The others move around it: a row that is taken out of the document would lose the pointer.
+  function place() {
+    const top = y - grip;
+    const before = () => row.previousElementSibling;
+    const after = () => row.nextElementSibling;
+    row.style.transform = "";
+    while (before() && top < middle(before())) row.after(before());
+    while (after() && top + row.offsetHeight > middle(after())) row.before(after());
+    row.style.transform = `translateY(${top - row.getBoundingClientRect().top}px)`;
+  }
+
+  // Near the window's edge the page goes along.
+  function follow() {
+    const beyond = Math.min(y - EDGE_PX, 0) || Math.max(y + EDGE_PX - innerHeight, 0);
+    if (beyond) {
+      scrollBy(0, beyond / 4);
+      place();
+    }
+    frame = requestAnimationFrame(follow);
+  }
+
+  function end(isMeant) {
+    listening.abort();
+    cancelAnimationFrame(frame);
+    row.style.transform = "";
+    row.classList.remove("drawn");
+    while (!isMeant && rows().indexOf(row) > from) row.after(row.previousElementSibling);
+    while (!isMeant && rows().indexOf(row) < from) row.before(row.nextElementSibling);
+    number();
+    const to = rows().indexOf(row);
+    if (to !== from) announcer.textContent = `Step ${from + 1} is now step ${to + 1}`;
+  }
+
+  const on = (target, name, act) => target.addEventListener(name, act, { signal: listening.signal });
+  on(handle, "pointermove", (event) => {
+    y = event.clientY;
+    place();
+  });
+  on(handle, "pointerup", () => end(true));
+  on(handle, "pointercancel", () => end(false));
+  on(document, "keydown", (event) => event.key === "Escape" && end(false));
+  handle.setPointerCapture(pointerId);
+  row.classList.add("drawn");
+  frame = requestAnimationFrame(follow);
+}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from deployer.api import serializers
 from deployer.deployments import queue, reading
 from deployer.errors import NotFound
-from deployer.web.context import installation, me, orm
+from deployer.models.project import Project
+from deployer.web.context import changing, installation, me, orm
 from deployer.web.errors import json_error
 
 blueprint = Blueprint("session_api", __name__)
@@ -25,9 +27,17 @@ def deploy() -> ResponseReturnValue:
     project_id = given.get("projectId", given.get("projId"))
     if not isinstance(project_id, str) or not project_id:
         return json_error(400, "projectId is required")
-    with installation().database.write() as connection:
+    commit = given.get("commit")
+    if commit is not None and not isinstance(commit, str):
+        return json_error(400, "commit is a commit's id, or left out")
+    name = orm.session().scalar(sa.select(Project.name).where(Project.id == project_id))
+    with changing("deployment.asked_for", name or project_id, commit) as session:
         deployment_id = queue.deploy_by_hand(
-            connection, project_id, me().user.username, installation().config.runner.max_queued
+            session.connection(),
+            project_id,
+            me().user.username,
+            installation().config.runner.max_queued,
+            commit or None,
         )
     return jsonify(success=True, deployId=deployment_id)
 

@@ -1,4 +1,4 @@
-"""Live logs as Server-Sent Events (HTML Living Standard, 9.2).
+"""Live logs, and word of changes for lists, as Server-Sent Events (HTML Living Standard, 9.2).
 
 A viewer reads stored rows: a slow one loses nothing, one that comes late gets everything, one that leaves changes
 nothing. Frames are JSON objects with a ``type``:
@@ -7,13 +7,16 @@ nothing. Frames are JSON objects with a ``type``:
 * ``command``: a command as it stands, on connect and on each change
 * ``log``: lines of a command; their last number is the event's id, from which ``Last-Event-ID`` resumes
 * ``done``: the deployment has ended and everything was sent
+
+The stream for lists has one kind, ``changed``: whoever shows a list asks for it again.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,6 +34,12 @@ from deployer.web.errors import json_error
 blueprint = Blueprint("streams", __name__)
 
 KEEP_ALIVE_S = 15.0
+LISTS_REST_S = 0.2
+"""Changes for lists are looked for no more often: while a command prints, something is committed all the time."""
+
+LISTS_KEEP_ALIVE_S = 5.0
+"""Who has left a list is noticed by writing, and lists are left all the time."""
+
 _places: dict[int, threading.BoundedSemaphore] = {}
 
 
@@ -39,14 +48,23 @@ def stream(deployment_id: str) -> ResponseReturnValue:
     """Frames from the line behind ``Last-Event-ID`` (or ``?after=``) on."""
     found = reading.find(orm.session(), deployment_id)
     after = _number(request.headers.get("Last-Event-ID")) or _number(request.args.get("after"))
-    places = _places.setdefault(
-        id(installation()), threading.BoundedSemaphore(installation().config.server.max_streams)
-    )
+    return _answer(lambda: _frames(installation(), found.id, after))
+
+
+@blueprint.get("/changes/stream")
+def changes() -> ResponseReturnValue:
+    """A frame at each change after ``?seen=``, the word that a page carries (see `reading.changes`)."""
+    return _answer(lambda: _changes(installation(), request.args.get("seen", "")))
+
+
+def _answer(begin: Callable[[], Generator[str, None, None]]) -> Response:
+    parts = installation()
+    places = _places.setdefault(id(parts), threading.BoundedSemaphore(parts.config.server.max_streams))
     if not places.acquire(blocking=False):
-        response = json_error(503, "Too many live logs are open (server.max_streams); try again later")
+        response = json_error(503, "Too many live pages are open (server.max_streams); try again later")
         response.headers["Retry-After"] = "5"
         return response
-    frames = _Frames(installation(), found.id, after, places)
+    frames = _Frames(begin(), places)
     orm.session().rollback()
     response = Response(frames, mimetype="text/event-stream")
     # Told to proxies such as nginx: hand each frame on at once.
@@ -62,10 +80,8 @@ def _number(text: str | None) -> int:
 class _Frames:
     """The frames of one viewer. Gives its place back when the server closes it, however the viewer left."""
 
-    def __init__(
-        self, parts: Installation, deployment_id: str, after: int, places: threading.BoundedSemaphore
-    ) -> None:
-        self._frames = _frames(parts, deployment_id, after)
+    def __init__(self, frames: Generator[str, None, None], places: threading.BoundedSemaphore) -> None:
+        self._frames = frames
         self._places: threading.BoundedSemaphore | None = places
 
     def __iter__(self) -> Generator[str, None, None]:
@@ -113,6 +129,25 @@ def _frames(parts: Installation, deployment_id: str, after: int) -> Generator[st
             return
         if database.wait_for_change(seen, KEEP_ALIVE_S) == seen:
             yield ": still here\n\n"
+
+
+def _changes(parts: Installation, known: str) -> Generator[str, None, None]:
+    database = parts.database
+    yield "retry: 1000\n\n"
+    written_at = time.monotonic()
+    while not database.bell.is_closed:
+        looked_at, seen = time.monotonic(), database.bell.generation
+        with Session(database.engine) as session:
+            present = reading.changes(session)
+        if present != known:
+            known = present
+            yield _event({"type": "changed", "seen": known})
+            written_at = looked_at
+        elif looked_at - written_at >= LISTS_KEEP_ALIVE_S:
+            yield ": still here\n\n"
+            written_at = looked_at
+        database.wait_for_change(seen, LISTS_KEEP_ALIVE_S)
+        time.sleep(max(0.0, looked_at + LISTS_REST_S - time.monotonic()))
 
 
 def _event(frame: dict[str, Any], number: int | None = None) -> str:

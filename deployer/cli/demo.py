@@ -59,7 +59,7 @@ def show() -> int:
 
 
 def _push_and_watch(config: Config, repository: Path) -> int:
-    from deployer import projects
+    from deployer import project_secrets, projects
     from deployer.installation import Installation
     from deployer.projects import ProjectInput, StepInput
 
@@ -69,7 +69,7 @@ def _push_and_watch(config: Config, repository: Path) -> int:
         project = projects.create(
             session, wanted, config=config, data_dir=installation.data_dir, vault=installation.vault
         )
-        secret = projects.open_secrets(project, installation.vault).webhook_secret
+        secret = project_secrets.open_secrets(project, installation.vault).webhook_secret
         url = f"{config.public_url}/webhook/{project.id}"
     _heading("A push, signed as GitHub signs it")
     sha = _commit(repository, "Hello, Deployer")

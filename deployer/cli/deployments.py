@@ -12,20 +12,25 @@ from deployer.cli.context import Context
 
 @click.command()
 @click.argument("project")
+@click.option("--commit", metavar="SHA", help="A commit of the branch, whole or shortened, instead of its newest.")
 @click.option("--follow", is_flag=True, help="Show the log as it comes; the exit code tells how it ended.")
 @click.pass_obj
-def deploy(context: Context, project: str, follow: bool) -> None:
-    """Deploy the tip of PROJECT's branch now."""
+def deploy(context: Context, project: str, commit: str | None, follow: bool) -> None:
+    """Deploy the newest commit of PROJECT's branch now, or a certain one."""
     from sqlalchemy.orm import Session
 
     from deployer import projects
     from deployer.deployments import queue, reading
 
     installation = context.installation
-    with Session(installation.database.engine) as session:
-        project_id = projects.find(session, project).id
-    with installation.database.write() as connection:
-        deployment_id = queue.deploy_by_hand(connection, project_id, context.actor, context.config.runner.max_queued)
+    with context.changing("deployment.asked_for", project, commit) as session:
+        deployment_id = queue.deploy_by_hand(
+            session.connection(),
+            projects.find(session, project).id,
+            context.actor,
+            context.config.runner.max_queued,
+            commit,
+        )
     with Session(installation.database.engine) as session:
         ref = reading.find(session, deployment_id).ref
     click.echo(f"{ref} {context.config.public_url}/deployments/{deployment_id}")
@@ -52,9 +57,9 @@ def cancel(context: Context, deployment: str, as_json: bool) -> None:
     with Session(database.engine) as session:
         found = reading.find(session, deployment)
         deployment_id, ref = found.id, found.ref
-    with database.write() as connection:
-        is_accepted = lifecycle.request_cancel(connection, deployment_id, context.actor)
-        status = lifecycle.status_of(connection, deployment_id)
+    with context.changing("deployment.cancelled", ref) as session:
+        is_accepted = lifecycle.request_cancel(session.connection(), deployment_id, context.actor)
+        status = lifecycle.status_of(session.connection(), deployment_id)
     assert status is not None
     if as_json:
         click.echo(json.dumps({"id": deployment_id, "ref": ref, "cancelled": is_accepted, "status": status.value}))

@@ -22,14 +22,16 @@ def env() -> None:
 @click.pass_obj
 def set_variable(context: Context, project: str, assignment: str, secret: bool) -> None:
     """Set a variable. With NAME alone the value is read from standard input, where no other user can see it."""
-    from deployer import projects
+    from deployer import project_secrets, projects
 
     name, has_value, value = assignment.partition("=")
     if not has_value:
         value = sys.stdin.read().removesuffix("\n")
     installation = context.installation
     with installation.database.write_session() as session:
-        projects.set_variable(projects.find(session, project), name, value, secret=secret, vault=installation.vault)
+        project_secrets.set_variable(
+            projects.find(session, project), name, value, secret=secret, vault=installation.vault
+        )
     click.echo(f"{name} is set; deployments that begin from now on get it.")
 
 
@@ -53,12 +55,12 @@ def list_variables(context: Context, project: str) -> None:
 @click.pass_obj
 def remove(context: Context, project: str, name: str) -> None:
     """Remove a variable."""
-    from deployer import projects
+    from deployer import project_secrets, projects
 
     with context.installation.database.write_session() as session:
         found = projects.find(session, project)
         wanted = next((variable for variable in found.variables if variable.name == name), None)
         if wanted is None:
             raise InvalidInput({"variable_name": f"{project} has no variable {name}."})
-        projects.remove_variable(found, wanted.id)
+        project_secrets.remove_variable(found, wanted.id)
     click.echo(f"{name} is removed.")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from deployer import __version__
-from deployer.cli import deployments, doctor, env, projects, users
+from deployer.cli import deployments, doctor, env, projects, servers, users
 from deployer.cli.context import Context
 from deployer.errors import DeployerError
 
@@ -105,7 +105,15 @@ def announce(line: str) -> None:
     sys.stdout.flush()
 
 
-for _command in (users.user, projects.project, env.env, deployments.deploy, deployments.cancel, doctor.doctor):
+for _command in (
+    users.user,
+    projects.project,
+    servers.server,
+    env.env,
+    deployments.deploy,
+    deployments.cancel,
+    doctor.doctor,
+):
     cli.add_command(_command)
 
 

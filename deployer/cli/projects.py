@@ -30,7 +30,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON."
 @click.option("--branch", default="main", show_default=True)
 @_steps
 @_timeout
-@click.option("--path", default="", help="The working copy (default: in the data folder).")
+@click.option("--server", default="", help="The server that it is deployed to (default: this host).")
+@click.option("--path", default="", help="The working copy (default: in a folder of Deployer's own).")
 @click.option("--shell", type=click.Choice(["sh", "bash"]), default="sh", show_default=True)
 @_auto
 @_json
@@ -42,13 +43,14 @@ def create(
     branch: str,
     steps: tuple[str, ...],
     timeout: int | None,
+    server: str,
     path: str,
     shell: str,
     auto_deploy: bool | None,
     as_json: bool,
 ) -> None:
     """Make a project; prints the webhook's address and secret."""
-    from deployer import projects
+    from deployer import project_secrets, projects
     from deployer.projects import ProjectInput, StepInput
 
     installation = context.installation
@@ -57,6 +59,7 @@ def create(
         repository_url=repo,
         branch=branch,
         steps=[StepInput(step, timeout_s=timeout) for step in steps],
+        server=server,
         path=path,
         shell=shell,
         auto_deploy=auto_deploy is not False,
@@ -65,7 +68,7 @@ def create(
         made = projects.create(
             session, wanted, config=context.config, data_dir=installation.data_dir, vault=installation.vault
         )
-        secret = projects.open_secrets(made, installation.vault).webhook_secret.decode()
+        secret = project_secrets.open_secrets(made, installation.vault).webhook_secret.decode()
         facts = {
             "id": made.id,
             "webhook_url": f"{context.config.public_url}/webhook/{made.id}",
@@ -132,6 +135,7 @@ def table(rows: list[list[str]]) -> str:
 @click.option("--branch")
 @_steps
 @_timeout
+@click.option("--server", help="The server that it is deployed to; “local” is this host.")
 @click.option("--path")
 @click.option("--shell", type=click.Choice(["sh", "bash"]))
 @_auto
@@ -144,6 +148,7 @@ def edit(
     branch: str | None,
     steps: tuple[str, ...],
     timeout: int | None,
+    server: str | None,
     path: str | None,
     shell: str | None,
     auto_deploy: bool | None,
@@ -160,7 +165,9 @@ def edit(
             "name": new_name,
             "repository_url": repo,
             "branch": branch,
-            "path": path,
+            "server": server,
+            # A directory of the former place means nothing at another one.
+            "path": "" if path is None and server is not None else path,
             "shell": shell,
             "auto_deploy": auto_deploy,
             "steps": [StepInput(step, timeout_s=timeout) for step in steps] or None,

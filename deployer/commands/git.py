@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ MAX_BRANCH_BYTES = 250
 
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>(?!//)[^-].*)\Z")
 _OWN_PULL = re.compile(r"\s*git\s+(?:pull|fetch)\b")
+_OWN_PULL_ALONE = re.compile(r"\s*git\s+(?:pull|fetch)\b[^;&|()<>`$\n]*\Z")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
 FETCH = r"""
@@ -78,6 +81,52 @@ fi
 git --no-pager log -1 --no-color --format='HEAD is at %h %s'
 """
 )
+
+RETURN = (
+    _MAKE_COPY
+    + r"""
+git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" '+refs/heads/*:refs/remotes/origin/*'
+# Without --force: what somebody changed by hand in a copy that pulls by itself is kept, or stops the deployment.
+git checkout --quiet --no-track -B "$DEPLOY_BRANCH" "$DEPLOY_SHA" --
+if ! git config --get "branch.$DEPLOY_BRANCH.remote" >/dev/null; then
+  git config "branch.$DEPLOY_BRANCH.remote" origin
+  git config "branch.$DEPLOY_BRANCH.merge" "refs/heads/$DEPLOY_BRANCH"
+fi
+git --no-pager log -1 --no-color --format='HEAD is now at %h %s'
+"""
+)
+"""A certain commit into the working copy of a project whose own pull would bring the newest."""
+
+SEND = r"""
+git --git-dir="$DEPLOYER_MIRROR" push --force --prune -- "$DEPLOYER_URL" \
+  '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
+"""
+
+TRANSPORT = r"""
+# git's way to a server. What a login shell prints there comes before the mark, and is left out.
+run=$DEPLOYER_RUN
+ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o HostKeyAlias=deployer \
+  -o "UserKnownHostsFile=\"$run/known_hosts\"" -o GlobalKnownHostsFile=none \
+  -o IdentityAgent=none -o IdentitiesOnly=yes -o "IdentityFile=\"$run/server_key\"" \
+  -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 -o ForwardAgent=no \
+  -p "$DEPLOYER_PORT" -l "$DEPLOYER_USER" -- "$DEPLOYER_HOST" "$DEPLOYER_RECEIVE" | {
+  while IFS= read -r line; do
+    case $line in *"$DEPLOYER_MARK") break;; esac
+  done
+  exec cat
+}
+"""
+
+_RECEIVE = r"""
+PATH=/usr/local/bin:/usr/bin:/bin:$PATH; export PATH
+umask 077
+mirror=$HOME/%s
+printf '%%s\n' %s
+[ -d "$mirror/objects" ] || git init --quiet --bare -- "$mirror" >&2
+exec git -c core.hooksPath=/dev/null -c receive.denyDeleteCurrent=ignore -c gc.autoDetach=false \
+  -c maintenance.autoDetach=false receive-pack "$mirror"
+"""
+"""What a server runs: the mark that ends the noise, a bare repository where there is none yet, and git's receiver."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +224,18 @@ def pulls_itself(first_step: str) -> bool:
     return _OWN_PULL.match(first_step) is not None
 
 
+def only_pulls(first_step: str) -> bool:
+    """Whether that step does nothing else, so that a certain commit can take its place."""
+    return _OWN_PULL_ALONE.match(first_step.strip()) is not None
+
+
+def commit_problem(commit: str) -> str | None:
+    """Why ``commit`` cannot be a commit's id, whole or shortened; None if it can."""
+    if _COMMIT.match(commit):
+        return None
+    return "give a commit's id: its first 7 digits or more (0–9, a–f), as git log shows them"
+
+
 def environment(url: str | None, credential: Credential = Credential()) -> dict[str, str]:
     """What every git call of ours gets: no prompts, no hooks, one transport, one credential for one host."""
     config = {
@@ -227,36 +288,111 @@ def _ssh_command(credential: Credential) -> str:
     return shlex.join(words)
 
 
-def fetch_variables(mirror: Path, url: str) -> dict[str, str]:
-    return {"DEPLOYER_MIRROR": str(mirror), "DEPLOYER_URL": url}
+def fetch_variables(mirror: str, url: str) -> dict[str, str]:
+    return {"DEPLOYER_MIRROR": mirror, "DEPLOYER_URL": url}
 
 
-def copy_variables(mirror: Path, copy: str, *, owned: bool) -> dict[str, str]:
+def server_mirror(project_id: str) -> str:
+    """Where a server keeps a project's bare repository, below the home directory there."""
+    return f".deployer/mirrors/{project_id}.git"
+
+
+def send_variables(
+    mirror: str, project_id: str, *, server: str, project: str, host: str, port: int, username: str
+) -> dict[str, str]:
+    """What `SEND` and `TRANSPORT` need; ``DEPLOYER_RUN`` is the run directory with the key and the pinned host key.
+
+    ``server`` and ``project`` are names for git to show.
+    """
+    url = f"ssh://{server}/{project}.git"
+    mark = uuid.uuid4().hex
+    receive = _RECEIVE % (server_mirror(project_id), mark)
     return {
-        "DEPLOYER_MIRROR": str(mirror),
+        **environment(url),
+        "GIT_SSH_COMMAND": '/bin/sh "$DEPLOYER_RUN/transport"',
+        "DEPLOYER_RUN": "{run_dir}",
+        "DEPLOYER_MIRROR": mirror,
+        "DEPLOYER_URL": url,
+        "DEPLOYER_HOST": host,
+        "DEPLOYER_PORT": str(port),
+        "DEPLOYER_USER": username,
+        # Whatever the login shell there is, it hands this to one that we know.
+        "DEPLOYER_RECEIVE": f"exec /bin/sh -c {shlex.quote(receive)}",
+        "DEPLOYER_MARK": mark,
+    }
+
+
+def send_files(private_key: bytes, host_key: str) -> dict[str, bytes]:
+    """The files that `TRANSPORT` reads in its run directory."""
+    return {
+        "server_key": private_key,
+        "known_hosts": f"deployer {host_key}\n".encode(),
+        "transport": TRANSPORT.encode(),
+    }
+
+
+def copy_variables(mirror: str, copy: str, *, owned: bool) -> dict[str, str]:
+    return {
+        "DEPLOYER_MIRROR": mirror,
         "DEPLOYER_COPY": copy,
         "DEPLOYER_OWNS_COPY": "yes" if owned else "no",
     }
 
 
 def list_branches(url: str) -> Sequence[str]:
-    """argv that asks a repository for its branches, one ``<sha>\\t<ref>`` a line."""
-    return ["git", "ls-remote", "--heads", "--", url]
+    """argv that asks a repository for its branches, one ``<sha>\\t<ref>`` a line, and which of them its HEAD is
+    (``ref: <ref>\\tHEAD``)."""
+    return ["git", "ls-remote", "--symref", "--", url, "HEAD", "refs/heads/*"]
 
 
-def resolve(directory: Path | str, ref: str) -> Sequence[str]:
+def begin_look(directory: Path, url: str) -> Sequence[Sequence[str]]:
+    """argvs that make the repository which `look` fetches into. It has a remote, from which files that were left out
+    can be fetched later."""
+    return [
+        ["git", "init", "--quiet", "--bare", "--", str(directory)],
+        ["git", "-C", str(directory), "remote", "add", "--", "origin", url],
+    ]
+
+
+def look(directory: Path, branch: str, *, without_files: bool) -> Sequence[str]:
+    """argv that fetches a branch's newest commit alone, as ``refs/heads/tip``; without the contents of its files
+    where the server can leave them out."""
+    # A pack is one file, however small, so that a limit on a file's size holds for the whole of it.
+    words = ["git", "-C", str(directory), "-c", "fetch.unpackLimit=1", "fetch", "--quiet", "--depth=1", "--no-tags"]
+    # A filter that was asked for once stays with the remote, also where it was refused.
+    words.append("--filter=blob:none" if without_files else "--no-filter")
+    return [*words, "--", "origin", f"+refs/heads/{branch}:refs/heads/tip"]
+
+
+def names_in_root(directory: Path) -> Sequence[str]:
+    """argv that prints the names in the root of what `look` fetched, each with a NUL behind it."""
+    return ["git", "-C", str(directory), "ls-tree", "-z", "--name-only", "refs/heads/tip"]
+
+
+def file_in_root(directory: Path, name: str) -> Sequence[str]:
+    """argv that prints a file of it, fetched now where `look` left it out."""
+    return ["git", "-C", str(directory), "cat-file", "blob", f"refs/heads/tip:{name}"]
+
+
+def resolve(directory: str, ref: str) -> Sequence[str]:
     """argv that prints the commit of a full ref name or commit id, or fails."""
-    return ["git", "-C", str(directory), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"]
+    return ["git", "-C", directory, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"]
 
 
-def contains(directory: Path, ancestor: str, descendant: str) -> Sequence[str]:
+def begins_with(directory: str, prefix: str) -> Sequence[str]:
+    """argv that prints the ids of the objects that begin with ``prefix`` (hexadecimal), one a line. Unlike a name it
+    is never taken for a branch or a tag."""
+    return ["git", "-C", directory, "rev-parse", f"--disambiguate={prefix}"]
+
+
+def contains(directory: str, ancestor: str, descendant: str) -> Sequence[str]:
     """argv that exits 0 when ``descendant`` contains ``ancestor``, 1 when not."""
-    return ["git", "-C", str(directory), "merge-base", "--is-ancestor", "--", ancestor, descendant]
+    return ["git", "-C", directory, "merge-base", "--is-ancestor", "--", ancestor, descendant]
 
 
-def describe(directory: Path, sha: str) -> Sequence[str]:
+def describe(directory: str, sha: str) -> Sequence[str]:
     """argv that prints author name, e-mail and message of a commit, separated by NUL."""
-    return ["git", "-C", str(directory), "log", "-1", "--no-color", "--format=%an%x00%ae%x00%B", sha, "--"]
+    return ["git", "-C", directory, "log", "-1", "--no-color", "--format=%an%x00%ae%x00%B", sha, "--"]
 
 
 def advice(words: str, *, has_deploy_key: bool) -> str:

@@ -85,6 +85,7 @@ def _command_arrow(present: Status, *columns: str) -> ReturningUpdate[Any]:
 _PROGRESS = ("output_offset", "cut_bytes", "cut_after_seq")
 _START = _command_arrow(Status.QUEUED, "status", "started_at", "boot_id")
 _RECORD_OUTPUT = _command_arrow(Status.RUNNING, *_PROGRESS)
+_RECORD_BOOT = _command_arrow(Status.RUNNING, "boot_id")
 _FINISH = _command_arrow(Status.RUNNING, "status", "exit_code", "cause", "finished_at", *_PROGRESS)
 
 
@@ -97,12 +98,20 @@ class Progress:
     cut_after_seq: int | None
 
 
-def start_command(connection: sa.Connection, command_id: str, runner_id: str, boot_id: str) -> datetime:
-    """queued → running, before its launcher is started; the moment it was begun. ``boot_id`` is its place's."""
+def start_command(connection: sa.Connection, command_id: str, runner_id: str, boot_id: str | None) -> datetime:
+    """queued → running, before its launcher is started; the moment it was begun.
+
+    ``boot_id`` is its place's; None while that was not reached yet, and then `record_boot` precedes the launch.
+    """
     now = clock.now()
     values = {"status": Status.RUNNING, "started_at": now, "boot_id": boot_id}
     _move_command(connection, _START, command_id, runner_id, values)
     return now
+
+
+def record_boot(connection: sa.Connection, command_id: str, runner_id: str, boot_id: str) -> None:
+    """In which boot of its place a running command is about to be launched."""
+    _move_command(connection, _RECORD_BOOT, command_id, runner_id, {"boot_id": boot_id})
 
 
 def running_command(connection: sa.Connection, deployment_id: str) -> str | None:

@@ -35,6 +35,7 @@ from deployer.models.deployment import (
     Status,
     Trigger,
 )
+from deployer.models.project import Project
 
 ARROWS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset((Status.RUNNING, Status.CANCELLED, Status.SUPERSEDED)),
@@ -45,6 +46,7 @@ ARROWS: dict[Status, frozenset[Status]] = {
 
 _deployments = table_of(Deployment)
 _events = table_of(DeploymentEvent)
+_projects = table_of(Project)
 
 
 @dataclass(frozen=True)
@@ -123,27 +125,37 @@ def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
 
 
 _same_project = _deployments.alias()
+_IS_IDLE = (
+    ~sa.select(sa.literal(1))
+    .where(_same_project.c.project_id == _deployments.c.project_id, _same_project.c.status == RUNNING)
+    .exists()
+)
+_QUEUED_AND_IDLE = sa.and_(_deployments.c.status == QUEUED, _IS_IDLE, _projects.c.id == _deployments.c.project_id)
 _NEXT_IN_QUEUE = (
     sa.select(_deployments.c.id)
-    .where(
-        _deployments.c.status == QUEUED,
-        ~sa.select(sa.literal(1))
-        .where(_same_project.c.project_id == _deployments.c.project_id, _same_project.c.status == RUNNING)
-        .exists(),
-    )
+    .where(_QUEUED_AND_IDLE, _projects.c.server_id.is_not_distinct_from(sa.bindparam("server")))
     .order_by(_deployments.c.number)
     .limit(1)
 )
+_SERVERS_WITH_WORK = (
+    sa.select(_projects.c.server_id).where(_QUEUED_AND_IDLE, _projects.c.server_id.is_not(None)).distinct()
+)
 
 
-def next_in_queue(connection: sa.Connection) -> str | None:
-    """The first queued deployment whose project is idle; its id."""
-    return connection.scalar(_NEXT_IN_QUEUE)
+def next_in_queue(connection: sa.Connection, server_id: str | None = None) -> str | None:
+    """The first queued deployment for a server (None: this host) whose project is idle; its id."""
+    return connection.scalar(_NEXT_IN_QUEUE, {"server": server_id})
 
 
-def claim(connection: sa.Connection, runner_id: str) -> str | None:
-    """queued → running for the next in the queue; its id, or None where nothing can start or another was faster."""
-    deployment_id = next_in_queue(connection)
+def servers_with_work(connection: sa.Connection) -> list[str]:
+    """The servers for which a deployment could begin."""
+    return list(connection.scalars(_SERVERS_WITH_WORK))
+
+
+def claim(connection: sa.Connection, runner_id: str, server_id: str | None = None) -> str | None:
+    """queued → running for the next in a server's queue; its id, or None where nothing can start or another was
+    faster."""
+    deployment_id = next_in_queue(connection, server_id)
     if deployment_id is None:
         return None
     try:
@@ -163,14 +175,23 @@ def claim(connection: sa.Connection, runner_id: str) -> str | None:
     return deployment_id if is_mine else None
 
 
-def adopt(connection: sa.Connection, runner_id: str) -> Sequence[str]:
-    """Take over what a former runner left running. The caller holds the runner's lock, so it is gone."""
-    return connection.scalars(
+def adopt(connection: sa.Connection, runner_id: str) -> dict[str | None, list[str]]:
+    """Take over what a former runner left running, by server. The caller holds the runner's lock, so it is gone."""
+    left = connection.scalars(
         _deployments.update()
         .where(_deployments.c.status == RUNNING, _deployments.c.runner_id != runner_id)
         .values(runner_id=runner_id)
         .returning(_deployments.c.id)
     ).all()
+    found: dict[str | None, list[str]] = {}
+    rows = connection.execute(
+        sa.select(_deployments.c.id, _projects.c.server_id)
+        .where(_deployments.c.id.in_(left), _projects.c.id == _deployments.c.project_id)
+        .order_by(_deployments.c.number)
+    )
+    for deployment_id, server_id in rows:
+        found.setdefault(server_id, []).append(deployment_id)
+    return found
 
 
 def request_cancel(connection: sa.Connection, deployment_id: str, by: str) -> bool:

@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from deployer import clock
+from deployer.commands import git
 from deployer.deployments import lifecycle, verdicts
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.deployments.verdicts import Decision
-from deployer.errors import InvalidInput, NotFound, QueueFull
+from deployer.errors import InvalidInput, NotFound, QueueFull, as_sentence
 from deployer.models.base import table_of
 from deployer.models.delivery import Counter, Delivery, Verdict
 from deployer.models.deployment import DELIVERY_IS_SPENT, QUEUED, RUNNING, Deployment, Trigger
@@ -24,6 +25,11 @@ KEPT_UNVERIFIED = 100
 """Deliveries with a bad signature that are kept for each project; the rest is only counted."""
 
 UNKNOWN_PROJECT = "webhook.unknown_project"
+
+COMMIT_NEEDS_BARE_PULL = (
+    "The first step does more than git pull, so a certain commit cannot take its place. "
+    "Move the rest of it into a step of its own."
+)
 
 _projects = table_of(Project)
 _steps = table_of(Step)
@@ -272,16 +278,22 @@ def count(connection: sa.Connection, name: str, by: int) -> None:
     )
 
 
-def deploy_by_hand(connection: sa.Connection, project_id: str, by: str, max_queued: int) -> str:
-    """Enqueue a manual deployment of the branch's tip, which the runner resolves; its id.
+def deploy_by_hand(
+    connection: sa.Connection, project_id: str, by: str, max_queued: int, commit: str | None = None
+) -> str:
+    """Enqueue a manual deployment; its id. ``commit`` is a commit's id, whole or shortened; without one the branch's
+    tip is deployed. The runner resolves either.
 
-    Raises NotFound, InvalidInput where the project has no steps, QueueFull.
+    Raises NotFound, InvalidInput (``steps`` where there are none, ``commit`` where it cannot be deployed), QueueFull.
     """
     project = _project_facts(connection, {project_id}).get(project_id)
     if project is None:
         raise NotFound("Project not found")
     if not project.has_steps:
         raise InvalidInput({"steps": "The project has no steps. Add one first."})
+    if commit is not None:
+        commit = commit.strip().lower()
+        _refuse_commit(connection, project_id, commit)
     if not _QueueRoom(connection, max_queued).take(None):
         raise QueueFull(verdicts.QUEUE_FULL)
     new = NewDeployment(
@@ -290,6 +302,18 @@ def deploy_by_hand(connection: sa.Connection, project_id: str, by: str, max_queu
         trigger=Trigger.MANUAL,
         triggered_by=by,
         branch=project.branch,
+        commit_sha=commit,
     )
     lifecycle.enqueue(connection, [new])
     return new.id
+
+
+def _refuse_commit(connection: sa.Connection, project_id: str, commit: str) -> None:
+    problem = git.commit_problem(commit)
+    if problem:
+        raise InvalidInput({"commit": as_sentence(problem)})
+    first_step = connection.scalar(
+        sa.select(_steps.c.command).where(_steps.c.project_id == project_id).order_by(_steps.c.position).limit(1)
+    )
+    if git.pulls_itself(first_step or "") and not git.only_pulls(first_step or ""):
+        raise InvalidInput({"commit": COMMIT_NEEDS_BARE_PULL})

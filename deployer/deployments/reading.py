@@ -10,8 +10,19 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
 from deployer.errors import NotFound
+from deployer.models.audit import AuditEvent
 from deployer.models.base import table_of
-from deployer.models.deployment import QUEUED, RUNNING, ChunkKind, Command, Deployment, LogChunk, Status
+from deployer.models.delivery import Delivery, Verdict
+from deployer.models.deployment import (
+    QUEUED,
+    RUNNING,
+    ChunkKind,
+    Command,
+    Deployment,
+    DeploymentEvent,
+    LogChunk,
+    Status,
+)
 
 PORTION_BYTES = 1024 * 1024
 
@@ -64,6 +75,27 @@ def of_project(session: Session, project_id: str, limit: int) -> Sequence[Deploy
         .order_by(Deployment.number.desc())
         .limit(limit)
     ).all()
+
+
+def newest_pushed(session: Session, project_id: str, branch: str) -> str | None:
+    """The commit that the forge named last for a branch, whatever became of it; None where it never named one."""
+    return session.scalar(
+        sa.select(Delivery.commit_sha)
+        .where(
+            Delivery.project_id == project_id,
+            Delivery.ref == f"refs/heads/{branch}",
+            Delivery.commit_sha.is_not(None),
+            Delivery.verdict != Verdict.UNVERIFIED,
+        )
+        .order_by(Delivery.received_at.desc())
+        .limit(1)
+    )
+
+
+def changes(session: Session) -> str:
+    """A word that differs after each change of a deployment's status, and of what a person changed."""
+    newest = [sa.select(sa.func.max(column)).scalar_subquery() for column in (DeploymentEvent.id, AuditEvent.id)]
+    return ".".join(str(number or 0) for number in session.execute(sa.select(*newest)).one())
 
 
 def newest_of_each(session: Session) -> dict[str, Deployment]:

@@ -11,6 +11,9 @@ TRIGGERED = "Deployment triggered"
 DUPLICATE = "Duplicate delivery"
 NO_STEPS = "No steps configured"
 QUEUE_FULL = "Too many deployments are waiting; try again later"
+AUTO_DEPLOY_OFF = "Auto-deploy is off for this project"
+SKIPPED = "Skipped: the commit message asks for it"
+PONG = "pong"
 SKIP_MARKERS = ("[skip deploy]", "[deploy skip]")
 
 
@@ -30,7 +33,7 @@ _DEPLOY = Decision(Verdict.DEPLOYED, TRIGGERED)
 def decide(event: Event, *, branch: str, auto_deploy: bool) -> Decision:
     """What the event means for a project that deploys ``branch``. Queue and duplicates are not looked at here."""
     if event.is_ping:
-        return Decision(Verdict.PONG, "pong")
+        return Decision(Verdict.PONG, PONG)
     push = event.push
     if push is None:
         return _ignored(f"Event {event.name or 'without a name'} ignored: only push deploys")
@@ -45,11 +48,29 @@ def decide(event: Event, *, branch: str, auto_deploy: bool) -> Decision:
     if push.sha is None:
         return _ignored("Push ignored: it names no commit")
     if not auto_deploy:
-        return _ignored("Auto-deploy is off for this project")
+        return _ignored(AUTO_DEPLOY_OFF)
     if push.message and any(marker in push.message.lower() for marker in SKIP_MARKERS):
-        return _ignored("Skipped: the commit message asks for it")
+        return _ignored(SKIPPED)
     return _DEPLOY
 
 
 def _ignored(reason: str) -> Decision:
     return Decision(Verdict.IGNORED, reason)
+
+
+_IN_WORDS = {
+    TRIGGERED: "It led to a deployment.",
+    DUPLICATE: "This delivery came before and was dealt with, so it was not run again.",
+    NO_STEPS: "Nothing was deployed: the project has no steps.",
+    QUEUE_FULL: "Refused: as many deployments were waiting as runner.max_queued allows. Deliver it again later.",
+    AUTO_DEPLOY_OFF: "Nothing was deployed: “Deploy each push” is off for this project.",
+    SKIPPED: f"Nothing was deployed: the commit message asks for that with {SKIP_MARKERS[0]}.",
+    PONG: "The forge's test of the webhook: it works.",
+}
+
+
+def in_words(verdict: Verdict, reason: str) -> str:
+    """A verdict's reason, which is told to the sender in a few words, as a sentence for the project's people."""
+    if verdict is Verdict.UNVERIFIED:
+        return f"Refused: {reason[0].lower()}{reason[1:]}."
+    return _IN_WORDS.get(reason, f"{reason}.")

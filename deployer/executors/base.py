@@ -21,6 +21,11 @@ from deployer.errors import ExecutorError
 MAX_VALUE_BYTES = 128 * 1024
 """The longest ``NAME=value`` that Linux hands to a program (MAX_ARG_STRLEN, 32 pages)."""
 
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+FENCE_PATIENCE_S = 10.0
+"""How long a launcher may take from making the fence to writing it."""
+
 TOMBSTONE_S = 24 * 3600
 """How long a collected run directory keeps saying "this ran"."""
 

@@ -65,4 +65,8 @@ def cmd_file(script: str) -> bytes:
 
 def quote(value: str) -> bytes:
     """A word of POSIX sh that means exactly ``value``."""
-    return b"'" + encode(value).replace(b"'", b"'\\''") + b"'"
+    return quote_bytes(encode(value))
+
+
+def quote_bytes(value: bytes) -> bytes:
+    return b"'" + value.replace(b"'", b"'\\''") + b"'"

@@ -19,11 +19,7 @@ from inotify_simple import INotify, flags
 
 from deployer.errors import ExecutorError
 from deployer.executors import launcher, processes
-from deployer.executors.base import TOMBSTONE_S, Answer, Look, Process, Run, RunState
-
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-FENCE_PATIENCE_S = 10.0
-"""How long a launcher may take from making the fence to writing it."""
+from deployer.executors.base import FENCE_PATIENCE_S, SYSTEM_PATH, TOMBSTONE_S, Answer, Look, Process, Run, RunState
 
 _KEPT_AFTER_COLLECTION = frozenset(("pid", "exit"))
 

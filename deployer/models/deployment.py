@@ -43,6 +43,7 @@ class CommandKind(StrEnum):
     """Who composed a command."""
 
     FETCH = "fetch"  # built in: the forge's branches into the project's mirror
+    SEND = "send"  # built in: the mirror's branches to the project's server
     CHECKOUT = "checkout"  # built in: the commit from the mirror into the working copy
     CLONE = "clone"  # built in: the working copy of a project that pulls by itself
     STEP = "step"  # a line of the project's step list

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from deployer.commands import git
 from deployer.executors.base import Answer, Executor
 
 PROBE_TIMEOUT_S = 10.0
+MAX_CANDIDATES = 16
+"""Objects that are looked at for a shortened commit id; of seven digits hardly ever more than one."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,14 @@ class Finding:
 
 
 class Repository:
-    """Questions to a git directory on the daemon's host, each a short read-only call."""
+    """Questions to a git directory, each a short read-only call."""
 
-    def __init__(self, executor: Executor, directory: Path) -> None:
+    def __init__(self, executor: Executor, directory: str) -> None:
         self._executor = executor
         self._directory = directory
 
     def settle(self, branch: str, wanted: str | None, live: str | None) -> Finding:
-        """Decide for ``wanted`` (the branch's tip where it is None).
+        """Decide for ``wanted``, a whole or shortened commit id (the branch's tip where it is None).
 
         ``live`` is the last commit deployed, given only where a push must not go behind it.
         """
@@ -38,10 +39,15 @@ class Repository:
             return Finding(cause=f"the branch {branch} has no commit")
         if wanted is None or wanted == tip:
             return Finding(tip)
+        if len(wanted) < len(tip):
+            found = [one for one in self._commits_from(wanted) if self._contains(one, tip)]
+            if len(found) > 1:
+                return Finding(cause=f"{wanted} is the beginning of several commits; give more digits of its id")
+            wanted = found[0] if found else wanted
         if self.commit_of(wanted) is None or not self._contains(wanted, tip):
             return Finding(
-                cause=f"commit {wanted[:7]} is not on the branch {branch}; if the branch was rewritten, "
-                "deploy it again to get its present tip"
+                cause=f"commit {wanted[:7]} is not on the branch {branch}; give a commit of that branch or, "
+                "if it was rewritten, deploy its newest"
             )
         if live and self.commit_of(live) and self._contains(wanted, live):
             return Finding(is_stale=True, cause=f"what is live ({live[:7]}) already contains {wanted[:7]}")
@@ -61,6 +67,12 @@ class Repository:
     def commit_of(self, ref: str) -> str | None:
         answer = self._ask(git.resolve(self._directory, ref))
         return answer.output.strip() if answer.code == 0 else None
+
+    def _commits_from(self, prefix: str) -> list[str]:
+        """The commits whose ids begin so."""
+        ids = self._ask(git.begins_with(self._directory, prefix)).output.split()
+        # An annotated tag leads to a commit too, but is none.
+        return [one for one in ids[:MAX_CANDIDATES] if self.commit_of(one) == one]
 
     def is_on_branch(self, branch: str) -> bool:
         """Whether this is a working copy with ``branch`` checked out (not a detached HEAD)."""

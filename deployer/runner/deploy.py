@@ -7,42 +7,59 @@ every part of it looks first at what is already there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 import sqlalchemy as sa
 
-from deployer import clock, projects, settings
+from deployer import clock, project_secrets, settings
 from deployer.commands import git
 from deployer.db import retrying
 from deployer.deployments import command_lifecycle, lifecycle
 from deployer.errors import DeployerError, ExecutorError, LostClaim
 from deployer.executors.base import Executor, RunState
 from deployer.executors.launcher import end_mark
+from deployer.executors.ssh import SshExecutor
 from deployer.installation import Installation
 from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger
 from deployer.runner import job
 from deployer.runner.commit import Repository
+from deployer.runner.contact import Contact, OutOfContact
 from deployer.runner.follow import Ending, Follower
 from deployer.runner.inputs import Inputs
 from deployer.runner.log_sink import LogSink, Numbering
-from deployer.runner.plan import plan, pulls_itself
+from deployer.runner.plan import RUN_HERE, plan, pulls_itself
 from deployer.security.redaction import Redactor
 
 log = logging.getLogger("deployer.runner")
 
 
 class Deploy:
-    """The work on one claimed deployment."""
+    """The work on one claimed deployment.
 
-    def __init__(self, installation: Installation, executor: Executor, runner_id: str, deployment_id: str) -> None:
+    ``here`` runs Deployer's own commands on this host, ``remote`` the rest on the project's server; None where that
+    is this host too. ``at_contact`` is called when the server was reached, before anything is run there.
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        here: Executor,
+        remote: SshExecutor | None,
+        runner_id: str,
+        deployment_id: str,
+        *,
+        at_contact: Callable[[], None] = lambda: None,
+    ) -> None:
         self._data_dir = installation.data_dir
         self._database = installation.database
         self._config = installation.config
         self._vault = installation.vault
-        self._executor = executor
+        self._here = here
+        self._contact = self._contact_with(remote) if remote else None
+        self._there: Executor = self._contact or here
+        self._at_contact = at_contact
         self._runner_id = runner_id
         self._id = deployment_id
         with self._database.read() as connection:
@@ -53,18 +70,31 @@ class Deploy:
         self._canceller: str | None = None
         self._project = self._deployment.project
         self._resumed_id = next((one.id for one in self._commands if one.status is Status.RUNNING), None)
-        self._mirror = Repository(executor, self._data_dir.mirror(self._project.id))
-        self._working_copy = Repository(executor, Path(self._project.path))
+        self._mirror = Repository(here, str(self._data_dir.mirror(self._project.id)))
+        self._present_sink: LogSink | None = None
+
+    def _contact_with(self, remote: SshExecutor) -> Contact:
+        return Contact(
+            remote,
+            reconnect_for_s=self._config.ssh.reconnect_for,
+            cancelled_by=self._cancelled_by,
+            tell=self._tell,
+        )
+
+    def _place_of(self, command: Command) -> Executor:
+        return self._here if command.kind in RUN_HERE else self._there
 
     def run(self) -> None:
         """Bring the deployment to its end. Raises LostClaim when another runner has taken it."""
         try:
-            secrets = projects.open_secrets(self._project, self._vault)
+            secrets = project_secrets.open_secrets(self._project, self._vault)
             self._redactor = Redactor(secrets.to_redact())
             self._inputs = Inputs(
                 self._deployment,
                 secrets,
-                executor=self._executor,
+                here=self._here,
+                there=self._there,
+                vault=self._vault,
                 config=self._config,
                 data_dir=self._data_dir,
                 extra_path=self._extra_path,
@@ -96,7 +126,7 @@ class Deploy:
 
     def _plan(self) -> list[Command]:
         """Write down what this deployment runs, and begin with it; later edits of the project do not change it."""
-        planned = plan(self._deployment, self._working_copy, self._config)
+        planned = plan(self._deployment, self._working_copy() if self._there is self._here else None, self._config)
         commands = [
             Command(**vars(one), deployment_id=self._id, status=Status.QUEUED, output_offset=0, cut_bytes=0)
             for one in planned
@@ -121,40 +151,74 @@ class Deploy:
             by = self._begin(command)
             if by:
                 return self._end(Status.CANCELLED, f"cancelled by {by}")
-        sink = self._sink(command)
+        sink = self._present_sink = self._sink(command)
         if command.id == self._resumed_id:
             with self._database.read() as connection:
                 sink.resume(connection)
-        ending = self._forgotten_by_a_reboot(command, sink) or self._follow(command, sink)
-        if command.kind is CommandKind.FETCH and ending.status is Status.FAILED:
-            ending = self._with_advice(command, ending)
-        if ending.status is Status.SUCCESS and not rest:
-            self._name_survivors(command, sink)
+        try:
+            ending = self._forgotten_by_a_reboot(command, sink) or self._follow(command, sink)
+            if command.kind is CommandKind.FETCH and ending.status is Status.FAILED:
+                ending = self._with_advice(command, ending)
+            if ending.status is Status.SUCCESS and not rest:
+                self._name_survivors(command, sink)
+        except OutOfContact as error:
+            sink.finish()
+            sink.system(f"{error}.")
+            ending = Ending(error.status, None, error.cause)
         status = self._record(command, sink, ending, rest)
-        self._executor.collect(command.id)
+        self._place_of(command).collect(command.id)
         return status
 
     def _follow(self, command: Command, sink: LogSink) -> Ending:
         try:
-            self._executor.launch(self._inputs.run_of(command))
+            if command.boot_id is None:
+                self._record_boot(command)
+            if command.kind is CommandKind.SEND:
+                # Asked first, so that a server that is down or another one is named as such.
+                self._there.boot_id()
+                self._at_contact()
+            self._place_of(command).launch(self._inputs.run_of(command))
+        except OutOfContact:
+            raise
         except ExecutorError as error:
             sink.system(str(error))
             return Ending(Status.FAILED, None, str(error))
         return self._follower(command, sink).follow()
 
+    def _record_boot(self, command: Command) -> None:
+        boot_id = self._place_of(command).boot_id()
+
+        def write() -> None:
+            with self._database.write() as connection:
+                command_lifecycle.record_boot(connection, command.id, self._runner_id, boot_id)
+
+        retrying(write)
+        command.boot_id = boot_id
+
+    def _tell(self, line: str) -> None:
+        """A line about the server, in the log of the command that waits for it."""
+        log.warning("%s: %s", self._deployment.ref, line)
+        if self._present_sink:
+            self._present_sink.system(line)
+            self._save(self._present_sink)
+
     def _with_advice(self, command: Command, ending: Ending) -> Ending:
         """A failed fetch is nearly always about the address or the credential: say what to do."""
-        size = self._executor.look(command.id).size
-        words = self._executor.read(command.id, max(0, size - 4000), 4000).decode("utf-8", "replace")
+        size = self._here.look(command.id).size
+        words = self._here.read(command.id, max(0, size - 4000), 4000).decode("utf-8", "replace")
         advice = git.advice(words, has_deploy_key=self._project.deploy_key_public is not None)
         return replace(ending, cause=f"{ending.cause}. {advice}") if advice else ending
 
     def _forgotten_by_a_reboot(self, command: Command, sink: LogSink) -> Ending | None:
         """A host that lost its power can forget the run directory of a command that had just begun. Whether it ran
         cannot be told then, so it is not run again."""
-        if command.id != self._resumed_id or self._executor.look(command.id).state is not RunState.ABSENT:
+        if command.id != self._resumed_id or command.boot_id is None:
             return None
-        if command.boot_id == self._executor.boot_id():
+        place = self._place_of(command)
+        if self._contact and place is self._there:
+            # It may have been launched before; whether it was, only the server knows.
+            self._contact.has_begun = True
+        if place.look(command.id).state is not RunState.ABSENT or command.boot_id == place.boot_id():
             return None
         cause = f"the host was rebooted as {self._title(command)} began"
         sink.system(f"Interrupted: {cause}.")
@@ -180,7 +244,11 @@ class Deploy:
         return by
 
     def _start(self, connection: sa.Connection, command: Command) -> datetime:
-        return command_lifecycle.start_command(connection, command.id, self._runner_id, self._executor.boot_id())
+        # No server is waited for in a transaction: where one is not connected, the launch is preceded by a record.
+        place = self._place_of(command)
+        is_known = place is self._here or (self._contact is not None and self._contact.is_up)
+        command.boot_id = place.boot_id() if is_known else None
+        return command_lifecycle.start_command(connection, command.id, self._runner_id, command.boot_id)
 
     def _record(self, command: Command, sink: LogSink, ending: Ending, rest: Sequence[Command]) -> Status:
         """Commit a command's end with its last output and with what follows it: the deployment's end, or the next
@@ -189,6 +257,15 @@ class Deploy:
         following = rest[0] if rest and not is_over and command.kind is not CommandKind.FETCH else None
         cause = self._redactor.fresh().text(ending.cause) if ending.cause else None
         deployed_sha = self._deployed_sha(command) if is_over else None
+        ended, ended_cause = ending.status, cause
+        if ended is Status.SUCCESS and deployed_sha and self._is_not_what_was_asked(deployed_sha):
+            ended, ended_cause = (
+                Status.FAILED,
+                (
+                    f"the steps left the working copy at {deployed_sha[:7]}, not at the commit asked for; "
+                    "take what fetches, pulls or resets out of them"
+                ),
+            )
 
         def write() -> Status:
             with self._database.write() as connection:
@@ -204,14 +281,14 @@ class Deploy:
                 if is_over:
                     if deployed_sha:
                         lifecycle.record_commit(connection, self._id, self._runner_id, deployed_sha=deployed_sha)
-                    lifecycle.end(connection, self._id, self._runner_id, ending.status, cause)
+                    lifecycle.end(connection, self._id, self._runner_id, ended, ended_cause)
                 elif following:
                     by = lifecycle.cancel_requested_by(connection, self._id)
                     if by:
                         lifecycle.cancel(connection, self._id, self._runner_id, f"cancelled by {by}")
                         return Status.CANCELLED
                     following.started_at = self._start(connection, following)
-            return ending.status
+            return ended
 
         status = retrying(write)
         sink.settle()
@@ -224,7 +301,7 @@ class Deploy:
         assert command.started_at is not None
         elapsed = max(0.0, (clock.now() - command.started_at).total_seconds())
         return Follower(
-            self._executor,
+            self._place_of(command),
             sink,
             run_id=command.id,
             deploy_id=self._id,
@@ -268,7 +345,7 @@ class Deploy:
         return self._canceller
 
     def _name_survivors(self, command: Command, sink: LogSink) -> None:
-        for process in self._executor.survivors(command.id, self._id):
+        for process in self._place_of(command).survivors(command.id, self._id):
             sink.system(f"Still running, and left alone: {process.command} (process {process.pid}).")
 
     # The commit -------------------------------------------------------------------------------------------------
@@ -306,16 +383,24 @@ class Deploy:
 
     def _deployed_sha(self, command: Command) -> str | None:
         """What is in the working copy at the end, whoever brought it."""
-        if command.kind is CommandKind.FETCH:
+        if command.kind in RUN_HERE:
             return None
         if pulls_itself(self._project) or command.kind is not CommandKind.STEP:
             try:
-                return self._working_copy.commit_of("HEAD")
+                return self._working_copy().commit_of("HEAD")
             except ExecutorError as error:
                 # The command's end is not to be lost over this.
                 log.warning("%s: the commit could not be read: %s", self._deployment.ref, error)
                 return None
         return self._deployment.commit_sha
+
+    def _is_not_what_was_asked(self, deployed_sha: str) -> bool:
+        """Where the project's own pull gave way to a certain commit: whether a later step brought another one."""
+        gave_way = any(one.kind is CommandKind.CHECKOUT for one in self._commands) and pulls_itself(self._project)
+        return gave_way and deployed_sha != self._deployment.commit_sha
+
+    def _working_copy(self) -> Repository:
+        return Repository(self._there, self._inputs.working_copy())
 
     # Its end outside a command ----------------------------------------------------------------------------------
 

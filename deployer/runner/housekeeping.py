@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from deployer import clock
 from deployer.accounts import FORGET_AFTER
 from deployer.db import Database
-from deployer.executors.base import Executor
+from deployer.executors.base import RunState
+from deployer.executors.local import LocalExecutor
+from deployer.executors.ssh import SshExecutor
 from deployer.installation import Installation
 from deployer.models.deployment import Command
 from deployer.models.user import LoginSession, Throttle
@@ -21,7 +23,7 @@ log = logging.getLogger("deployer.housekeeping")
 INTERVAL_MIN = 60
 
 
-def start(installation: Installation, executor: Executor) -> None:
+def start(installation: Installation) -> None:
     """Tidy now and every hour from now on, in a thread of its own."""
     from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -30,7 +32,7 @@ def start(installation: Installation, executor: Executor) -> None:
     scheduler.add_job(
         tidy,
         "interval",
-        args=[installation, executor],
+        args=[installation, LocalExecutor(installation.data_dir.spool)],
         minutes=INTERVAL_MIN,
         next_run_time=clock.now(),
         coalesce=True,
@@ -39,7 +41,7 @@ def start(installation: Installation, executor: Executor) -> None:
     scheduler.start()
 
 
-def tidy(installation: Installation, executor: Executor) -> None:
+def tidy(installation: Installation, executor: LocalExecutor) -> None:
     chores: list[Callable[[], None]] = [
         lambda: collect_finished(installation, executor),
         executor.sweep,
@@ -52,13 +54,33 @@ def tidy(installation: Installation, executor: Executor) -> None:
             log.exception("a part of the housekeeping failed")
 
 
-def collect_finished(installation: Installation, executor: Executor) -> None:
+def collect_finished(installation: Installation, executor: LocalExecutor) -> None:
     """Collect runs whose end is on record, but whose runner was killed before it could."""
     for run_id in os.listdir(installation.data_dir.spool):
-        with installation.database.read() as connection:
-            finished_at = connection.scalar(sa.select(Command.finished_at).where(Command.id == run_id))
-        if finished_at:
+        if _finished_deployment(installation.database, run_id):
             executor.collect(run_id)
+
+
+def tidy_server(database: Database, executor: SshExecutor) -> None:
+    """The same on a server, at a contact with it. What still runs of a command whose end is on record was given up
+    while the server could not be reached; it is ended first."""
+    for run_id in executor.uncollected():
+        deployment_id = _finished_deployment(database, run_id)
+        if deployment_id is None:
+            continue
+        if executor.look(run_id).state is RunState.ALIVE:
+            log.info("ending what is left of command %s on %s", run_id, executor.address.name)
+            executor.stop(run_id, deployment_id, force=True)
+        executor.collect(run_id)
+    executor.sweep()
+
+
+def _finished_deployment(database: Database, run_id: str) -> str | None:
+    """The deployment of a command whose end is on record."""
+    with database.read() as connection:
+        return connection.scalar(
+            sa.select(Command.deployment_id).where(Command.id == run_id, Command.finished_at.is_not(None))
+        )
 
 
 def forget_expired(database: Database) -> None:

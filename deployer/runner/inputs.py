@@ -1,24 +1,33 @@
-"""What a command gets: its script, its environment, its directory, and the key that git may need."""
+"""What a command gets: its script, its environment, its directory, and the keys that git may need."""
 
 from __future__ import annotations
 
+from deployer import servers, working_copies
 from deployer.commands import git
 from deployer.config import Config
 from deployer.executors.base import Executor, Run
 from deployer.installation import DataDir
 from deployer.models.deployment import Command, CommandKind, Deployment
-from deployer.projects import ProjectSecrets
+from deployer.project_secrets import ProjectSecrets
+from deployer.runner.plan import RUN_HERE, pulls_itself
+from deployer.security.vault import Vault
 
 
 class Inputs:
-    """Builds the runs of one deployment's commands."""
+    """Builds the runs of one deployment's commands.
+
+    ``here`` is the daemon's host, ``there`` the place of the project's steps; what that says of itself is asked when
+    the first command needs it.
+    """
 
     def __init__(
         self,
         deployment: Deployment,
         secrets: ProjectSecrets,
         *,
-        executor: Executor,
+        here: Executor,
+        there: Executor,
+        vault: Vault,
         config: Config,
         data_dir: DataDir,
         extra_path: list[str],
@@ -26,27 +35,34 @@ class Inputs:
         self._deployment = deployment
         self._project = deployment.project
         self._secrets = secrets
+        self._here = here
+        self._there = there
+        self._vault = vault
         self._config = config
         self._data_dir = data_dir
-        self._base = executor.base_environment()
-        self._base["PATH"] = ":".join([*extra_path, self._base["PATH"]])
+        server = self._project.server
+        self._extra_path = (server.extra_path or "").splitlines() if server else extra_path
 
     def run_of(self, command: Command) -> Run:
-        environment = dict(self._base)
         files: dict[str, bytes] = {}
-        mirror = self._data_dir.mirror(self._project.id)
-        url, path = self._project.repository_url, self._project.path
-        script, directory, shell = command.line, str(self._data_dir.root), "sh"
+        script, environment, directory, shell = command.line, self._base(command), "/", "sh"
         if command.kind is CommandKind.STEP:
-            directory, shell = path, self._project.shell
+            directory, shell = self.working_copy(), self._project.shell
             environment |= self._secrets.variables
         elif command.kind is CommandKind.FETCH:
+            url, directory = self._project.repository_url, str(self._data_dir.root)
             script = git.FETCH
-            environment |= git.environment(url, self._credential(files)) | git.fetch_variables(mirror, url)
+            environment |= git.environment(url, self._credential(files))
+            environment |= git.fetch_variables(str(self._data_dir.mirror(self._project.id)), url)
+        elif command.kind is CommandKind.SEND:
+            script, directory = git.SEND, str(self._data_dir.root)
+            environment |= self._way_to_the_server(files)
         else:
-            script = git.CHECKOUT if command.kind is CommandKind.CHECKOUT else git.CLONE
+            script = self._script_of(command)
             environment |= git.environment(None)
-            environment |= git.copy_variables(mirror, path, owned=self._data_dir.owns(path))
+            environment |= git.copy_variables(
+                self._mirror_there(), self.working_copy(), owned=working_copies.is_own(self._project, self._data_dir)
+            )
         return Run(
             id=command.id,
             script=script,
@@ -58,6 +74,28 @@ class Inputs:
             files=files,
         )
 
+    def _script_of(self, command: Command) -> str:
+        if command.kind is CommandKind.CLONE:
+            return git.CLONE
+        return git.RETURN if pulls_itself(self._project) else git.CHECKOUT
+
+    def working_copy(self) -> str:
+        """The directory of the steps, where they run. A path that begins with ``~/`` lies in the home there."""
+        path = self._project.path
+        return self._there.base_environment()["HOME"] + path[1:] if path.startswith("~/") else path
+
+    def _base(self, command: Command) -> dict[str, str]:
+        place = self._here if command.kind in RUN_HERE else self._there
+        environment = place.base_environment()
+        if place is self._there:
+            environment["PATH"] = ":".join([*self._extra_path, environment["PATH"]])
+        return environment
+
+    def _mirror_there(self) -> str:
+        if self._project.server is None:
+            return str(self._data_dir.mirror(self._project.id))
+        return f"{self._there.base_environment()['HOME']}/{git.server_mirror(self._project.id)}"
+
     def _credential(self, files: dict[str, bytes]) -> git.Credential:
         key = self._secrets.deploy_key
         if key:
@@ -66,6 +104,20 @@ class Inputs:
             token=self._secrets.https_token,
             key_path="{run_dir}/deploy_key" if key else None,
             known_hosts=self._config.git.known_hosts,
+        )
+
+    def _way_to_the_server(self, files: dict[str, bytes]) -> dict[str, str]:
+        assert self._project.server is not None
+        address = servers.address_of(self._project.server, self._vault)
+        files |= git.send_files(address.private_key, address.host_key)
+        return git.send_variables(
+            str(self._data_dir.mirror(self._project.id)),
+            self._project.id,
+            server=address.name,
+            project=self._project.name,
+            host=address.host,
+            port=address.port,
+            username=address.username,
         )
 
     def _facts(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from deployer.models.base import Base, table_of
 from deployer.models.deployment import Command, Deployment
 from deployer.models.project import Project, Step, Variable
+from deployer.models.server import Server
 
 M = TypeVar("M", bound=Base)
 
@@ -24,6 +25,7 @@ def _rows_of(model: type[Base], key: str, order: str) -> sa.Select[Any]:
 _DEPLOYMENT = _rows_of(Deployment, "id", "number")
 _COMMANDS = _rows_of(Command, "deployment_id", "position")
 _PROJECT = _rows_of(Project, "id", "name")
+_SERVER = _rows_of(Server, "id", "name")
 _STEPS = _rows_of(Step, "project_id", "position")
 _VARIABLES = _rows_of(Variable, "project_id", "name")
 
@@ -35,6 +37,8 @@ def load(connection: sa.Connection, deployment_id: str) -> tuple[Deployment, lis
     """
     (deployment,) = _read(connection, Deployment, _DEPLOYMENT, deployment_id)
     (deployment.project,) = _read(connection, Project, _PROJECT, deployment.project_id)
+    if deployment.project.server_id:
+        (deployment.project.server,) = _read(connection, Server, _SERVER, deployment.project.server_id)
     deployment.project.steps = _read(connection, Step, _STEPS, deployment.project_id)
     deployment.project.variables = _read(connection, Variable, _VARIABLES, deployment.project_id)
     return deployment, _read(connection, Command, _COMMANDS, deployment_id)

@@ -1,4 +1,4 @@
-"""The runner's process: one lock, one loop. It claims deployments and runs them one after the other."""
+"""The runner's process: one lock, and a lane for each server that has something to run."""
 
 from __future__ import annotations
 
@@ -11,97 +11,58 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from sqlalchemy.exc import DBAPIError
-
 from deployer import clock
 from deployer.db import retrying
-from deployer.deployments import command_lifecycle, lifecycle
-from deployer.errors import LostClaim
-from deployer.executors.local import LocalExecutor
+from deployer.deployments import lifecycle
 from deployer.installation import Installation
 from deployer.runner import housekeeping
-from deployer.runner.deploy import Deploy
+from deployer.runner.lane import IDLE_WAIT_S, Lane
 
 log = logging.getLogger("deployer.runner")
 
-IDLE_WAIT_S = 60.0
-
 
 class Runner:
-    """Runs what is queued on this host, one deployment at a time."""
+    """Runs what is queued, one deployment at a time per server."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._database = installation.database
         self._id = clock.new_id()
+        self._lanes: dict[str | None, Lane] = {}
 
     def run_forever(self) -> None:
         """Never returns. SIGTERM ends the process at once and leaves commands running: the next runner finds them."""
         signal.signal(signal.SIGTERM, _leave)
         signal.signal(signal.SIGINT, _leave)
         with _only_runner(self._installation.data_dir.runner_lock):
-            executor = LocalExecutor(self._installation.data_dir.spool)
-            self._database.bell.listen(executor.wake)
-            housekeeping.start(self._installation, executor)
+            housekeeping.start(self._installation)
             log.info("runner is ready")
-            self._take_over(executor)
+            for server_id, deployment_ids in self._adopt().items():
+                self._open(server_id, deployment_ids)
+            self._open(None)
             while True:
                 seen = self._database.bell.generation
-                deployment_id = self._claim()
-                if deployment_id:
-                    self._deploy(executor, deployment_id)
-                else:
-                    self._database.wait_for_change(seen, IDLE_WAIT_S)
+                for server_id in self._in_need():
+                    self._open(server_id)
+                self._database.wait_for_change(seen, IDLE_WAIT_S)
 
-    def _take_over(self, executor: LocalExecutor) -> None:
-        """Go on with what a former runner left running."""
+    def _open(self, server_id: str | None, adopted: list[str] | None = None) -> None:
+        if server_id not in self._lanes:
+            self._lanes[server_id] = Lane(self._installation, self._id, server_id, adopted or ())
+            self._lanes[server_id].start()
 
-        def adopt() -> list[str]:
+    def _adopt(self) -> dict[str | None, list[str]]:
+        """What a former runner left running, by server."""
+
+        def adopt() -> dict[str | None, list[str]]:
             with self._database.write() as connection:
-                return list(lifecycle.adopt(connection, self._id))
+                return lifecycle.adopt(connection, self._id)
 
-        for deployment_id in retrying(adopt):
-            log.info("going on with deployment %s", deployment_id)
-            self._deploy(executor, deployment_id)
+        return retrying(adopt)
 
-    def _claim(self) -> str | None:
+    def _in_need(self) -> list[str]:
         with self._database.read() as connection:
-            if lifecycle.next_in_queue(connection) is None:
-                return None
-
-        def claim() -> str | None:
-            with self._database.write() as connection:
-                return lifecycle.claim(connection, self._id)
-
-        return retrying(claim)
-
-    def _deploy(self, executor: LocalExecutor, deployment_id: str) -> None:
-        try:
-            Deploy(self._installation, executor, self._id, deployment_id).run()
-        except LostClaim as error:
-            log.warning("%s", error)
-        except DBAPIError:
-            # The database cannot be read: the next runner, started by whoever supervises this one, goes on.
-            raise
-        except Exception as error:
-            log.exception("deployment %s ended by an error of the runner", deployment_id)
-            self._fail(
-                executor, deployment_id, f"an internal error: {type(error).__name__}; the runner's log says more"
-            )
-
-    def _fail(self, executor: LocalExecutor, deployment_id: str, cause: str) -> None:
-        """End a deployment that cannot be followed any more, with whatever of it still runs."""
-        with self._database.read() as connection:
-            running = command_lifecycle.running_command(connection, deployment_id)
-        if running:
-            executor.stop(running, deployment_id, force=True)
-
-        def fail() -> None:
-            with self._database.write() as connection:
-                lifecycle.fail(connection, deployment_id, self._id, cause)
-
-        with contextlib.suppress(LostClaim):
-            retrying(fail)
+            return lifecycle.servers_with_work(connection)
 
 
 @contextlib.contextmanager

@@ -1,20 +1,25 @@
-"""A deployment's page: its commands with their logs, live while it runs."""
+"""Deployments: the list of all of them, and the page of one with its commands and logs, live while it runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import Blueprint, redirect, render_template, url_for
+import sqlalchemy as sa
+from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from deployer.deployments import lifecycle, reading
-from deployer.models.deployment import Command
+from deployer.deployments import lifecycle, reading, search
+from deployer.deployments.paging import Place
+from deployer.deployments.search import Wanted
+from deployer.models.deployment import Command, Deployment, Status, Trigger
+from deployer.models.project import Project
 from deployer.web import ansi
-from deployer.web.context import installation, me, orm
+from deployer.web.context import changing, installation, me, orm
 
 blueprint = Blueprint("deployments", __name__, url_prefix="/deployments")
 
+SHOWN = 50
 SHOWN_LOG_BYTES = 256 * 1024
 """What the page itself carries of each command's log, so that it can be read without JavaScript."""
 
@@ -23,6 +28,45 @@ SHOWN_LOG_BYTES = 256 * 1024
 class ShownCommand:
     command: Command
     log: Markup
+
+
+@blueprint.get("")
+def index() -> ResponseReturnValue:
+    session = orm.session()
+    given = request.args
+    wanted = Wanted(
+        project=given.get("project", ""),
+        status=given.get("status", ""),
+        trigger=given.get("trigger", ""),
+        branch=given.get("branch", "").strip(),
+        text=given.get("text", "").strip(),
+    )
+    place = search.deployment_place(given.get("before", ""), given.get("after", ""))
+    found = search.deployments(session, wanted, place, SHOWN)
+    projects = session.execute(sa.select(Project.name, Project.branch).order_by(sa.func.lower(Project.name))).all()
+
+    def address(place: Place | None) -> str:
+        """The list at another place, with the same filter."""
+        if place is None:
+            return ""
+        filtered = {name: value for name, value in vars(wanted).items() if value}
+        ways = {"before": place.before, "after": place.after}
+        keys = {name: key[0] for name, key in ways.items() if key}
+        return url_for("deployments.index", _external=False, **filtered, **keys)
+
+    return render_template(
+        "deployments.html",
+        wanted=wanted,
+        page=found.page,
+        count=found.count,
+        is_over_count=found.count == search.COUNTED,
+        newer=address(found.page.newer),
+        older=address(found.page.older),
+        projects=[name for name, _ in projects],
+        branches=sorted({branch for _, branch in projects}),
+        statuses=[status for status in Status if status is not Status.SKIPPED],
+        triggers=list(Trigger),
+    )
 
 
 @blueprint.get("/<deployment_id>")
@@ -35,10 +79,13 @@ def show(deployment_id: str) -> ResponseReturnValue:
         ShownCommand(command, ansi.render(reading.log_of(connection, command, SHOWN_LOG_BYTES)))
         for command in deployment.commands
     ]
+    project = deployment.project
     return render_template(
         "deployment.html",
         deployment=deployment,
-        project=deployment.project,
+        project=project,
+        can_repeat=deployment.sha is not None and deployment.branch == project.branch,
+        is_newest=_is_newest(deployment),
         commands=commands,
         last_seq=last_seq,
         newer=reading.find(session, deployment.superseded_by) if deployment.superseded_by else None,
@@ -46,9 +93,15 @@ def show(deployment_id: str) -> ResponseReturnValue:
     )
 
 
+def _is_newest(deployment: Deployment) -> bool:
+    """Whether the forge itself named this commit last; without its word there may always be a newer one."""
+    newest = reading.newest_pushed(orm.session(), deployment.project_id, deployment.project.branch)
+    return newest is not None and newest == deployment.sha
+
+
 @blueprint.post("/<deployment_id>/cancel")
 def cancel(deployment_id: str) -> ResponseReturnValue:
     deployment = reading.find(orm.session(), deployment_id)
-    with installation().database.write() as connection:
-        lifecycle.request_cancel(connection, deployment.id, me().user.username)
+    with changing("deployment.cancelled", deployment.ref) as session:
+        lifecycle.request_cancel(session.connection(), deployment.id, me().user.username)
     return redirect(url_for("deployments.show", deployment_id=deployment.id))

@@ -93,6 +93,7 @@ def project_without_steps(form: MultiDict[str, str]) -> ProjectInput:
         name=form.get("name", "").strip(),
         repository_url=form.get("repository_url", "").strip(),
         branch=form.get("branch", "").strip(),
+        server=form.get("server", ""),
         path=form.get("path", "").strip(),
         shell=form.get("shell", "sh"),
         auto_deploy="auto_deploy" in form,

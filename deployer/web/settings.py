@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from deployer import accounts, settings
 from deployer.errors import InvalidInput
-from deployer.executors.local import SYSTEM_PATH
+from deployer.executors.base import SYSTEM_PATH
 from deployer.web.context import installation, me, orm
 
 blueprint = Blueprint("settings", __name__, url_prefix="/settings")

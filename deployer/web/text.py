@@ -12,7 +12,9 @@ from flask import Flask, current_app, url_for
 from flask_login import current_user
 
 from deployer import __version__, clock
+from deployer.deployments import reading, verdicts
 from deployer.web import forms
+from deployer.web.context import orm
 
 # user@host:path (scp's form), or scheme://user@host:port/path.
 _REPOSITORY = re.compile(r"(?:[a-z+]+://(?:[^@/]*@)?([^/:]+)(?::\d+)?/|[^@/:]+@([^/:]+):/?)(.+?)(?:\.git)?/*\Z")
@@ -31,6 +33,8 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(short_repository, "short_repository")
     app.add_template_filter(forge_page, "forge_page")
     app.add_template_filter(is_local, "is_local")
+    app.add_template_global(verdicts.in_words, "in_words")
+    app.add_template_global(lambda: reading.changes(orm.session()), "changes")
     app.add_template_global(took, "took")
     app.add_template_global(clock.now, "now")
     app.add_template_global(asset, "asset")

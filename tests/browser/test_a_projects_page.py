@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deployer import projects
+from deployer import project_secrets, projects
 from deployer.models import Project
 from tests.browser.faults import Faults
 from tests.browser.parts import Page, expect
@@ -25,7 +25,7 @@ def clipboard(page: Page) -> str:
 def secret_of(operator: Operator, name: str) -> str:
     with operator.database.write_session() as session:
         project = projects.find(session, name)
-        return projects.open_secrets(project, operator.installation.vault).webhook_secret.decode()
+        return project_secrets.open_secrets(project, operator.installation.vault).webhook_secret.decode()
 
 
 def test_copy_buttons_copy_the_address_and_the_revealed_secret(

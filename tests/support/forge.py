@@ -10,7 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from deployer import projects
+from deployer import project_secrets
 from deployer.models import Project
 from tests.support.browser import FORM, Answer, Browser
 
@@ -49,7 +49,7 @@ class Forge:
     def __init__(self, daemon: Daemon, project: Project, headers: dict[str, str] | None = None) -> None:
         self.daemon = daemon
         self.path = f"/webhook/{project.id}"
-        self.secret = projects.open_secrets(project, daemon.installation.vault).webhook_secret
+        self.secret = project_secrets.open_secrets(project, daemon.installation.vault).webhook_secret
         self._browser = Browser(daemon, headers=headers)
 
     def headers(self, body: bytes, *, event: str = "push", guid: str | None = None) -> dict[str, str]:

@@ -10,13 +10,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import clock, projects
+from deployer import clock, project_secrets, projects, servers
 from deployer.deployments import lifecycle, queue
+from deployer.executors.host_keys import fingerprint
 from deployer.installation import Installation
 from deployer.models import Command, Deployment, DeploymentEvent, LogChunk, Project
 from deployer.models.deployment import ChunkKind, Status
 from deployer.projects import ProjectInput, StepInput
 from deployer.providers.base import Event, Push
+from deployer.servers import ServerInput
+from tests.support.ssh_server import SshServer
 from tests.support.waiting import wait_until
 
 
@@ -43,6 +46,16 @@ class Operator:
             )
             return self._loaded(session, project)
 
+    def make_server(self, ssh: SshServer, name: str = "web1") -> str:
+        """A server whose key is let in and whose host key is trusted; its id."""
+        with self.database.write_session() as session:
+            given = ServerInput(name, "127.0.0.1", ssh.port, ssh.user)
+            server = servers.create(session, given, self.installation.vault)
+            ssh.authorize(servers.authorized_keys(server))
+            servers.offer(server, ssh.host_key)
+            servers.trust(server, fingerprint(ssh.host_key))
+            return server.id
+
     def change(self, project: Project, **given: Any) -> Project:
         with self.database.write_session() as session:
             present = projects.find(session, project.id)
@@ -67,19 +80,19 @@ class Operator:
 
     def set_variable(self, project: Project, name: str, value: str, *, secret: bool = False) -> None:
         with self.database.write_session() as session:
-            projects.set_variable(
+            project_secrets.set_variable(
                 projects.find(session, project.id), name, value, secret=secret, vault=self.installation.vault
             )
 
     def set_https_token(self, project: Project, token: str) -> None:
         with self.database.write_session() as session:
-            projects.set_https_token(projects.find(session, project.id), token, self.installation.vault)
+            project_secrets.set_https_token(projects.find(session, project.id), token, self.installation.vault)
 
     def make_deploy_key(self, project: Project) -> str:
         """Its public half."""
         with self.database.write_session() as session:
             found = projects.find(session, project.id)
-            projects.make_deploy_key(found, self.installation.vault)
+            project_secrets.make_deploy_key(found, self.installation.vault)
             assert found.deploy_key_public is not None
             return found.deploy_key_public
 
@@ -87,14 +100,15 @@ class Operator:
     def _loaded(session: Session, project: Project) -> Project:
         session.flush()
         session.refresh(project)
-        _ = project.steps, project.variables
+        _ = project.steps, project.variables, project.server
         return project
 
     # Asking
 
-    def deploy(self, project: Project, *, by: str = "ada") -> str:
+    def deploy(self, project: Project, *, by: str = "ada", commit: str | None = None) -> str:
+        limit = self.installation.config.runner.max_queued
         with self.database.write() as connection:
-            return queue.deploy_by_hand(connection, project.id, by, self.installation.config.runner.max_queued)
+            return queue.deploy_by_hand(connection, project.id, by, limit, commit)
 
     def push(self, project: Project, sha: str, *, guid: str | None = None, pusher: str = "grace") -> queue.Recorded:
         """A verified push delivery for the project's branch."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -13,28 +15,41 @@ from pathlib import Path
 
 import pytest
 
+from deployer.executors import processes
 from tests.support.waiting import wait_until
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 
 
 class SshServer:
-    """``authorize`` lets a public key in; ``known_hosts`` is the line that pins its host key."""
+    """``authorize`` lets a public key in; ``known_hosts`` is the line that pins its host key.
 
-    def __init__(self, folder: Path) -> None:
+    ``user`` is who may log in, where that is not who runs the tests; ``home`` then is that user's. Without a user,
+    ``home`` stands in for the home directory.
+    """
+
+    def __init__(self, folder: Path, *, home: Path | None = None, user: str | None = None) -> None:
         self.folder = folder
         folder.mkdir()
         self.port = _free_port()
+        self.user = user or getpass.getuser()
+        self.home = home
+        self._process: subprocess.Popen[bytes] | None = None
         self._authorized = folder / "authorized_keys"
         self._authorized.write_text("")
         self.make_host_key()
 
-    def make_host_key(self) -> None:
+    def make_host_key(self, kind: str = "ed25519") -> None:
         """A new host key, as after a reinstallation."""
         key = self.folder / "host_key"
         for path in (key, key.with_suffix(".pub")):
             path.unlink(missing_ok=True)
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(key)], check=True)
+
+    @property
+    def host_key(self) -> str:
+        """``type base64``."""
+        return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
 
     @property
     def known_hosts(self) -> str:
@@ -47,30 +62,87 @@ class SshServer:
         with self._authorized.open("a") as file:
             file.write(public_key + "\n")
 
+    def revoke_all(self) -> None:
+        self._authorized.write_text("")
+
     @contextmanager
     def running(self) -> Iterator[SshServer]:
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()
+
+    def start(self) -> None:
         assert SSHD is not None
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         settings = self.folder / "sshd_config"
-        settings.write_text(
+        text = (
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host_key\n"
             f"AuthorizedKeysFile {self._authorized}\nPidFile none\nUsePAM no\nStrictModes no\n"
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
+            "MaxStartups 100\n"
         )
-        with (
-            (self.folder / "log").open("wb") as log,
-            subprocess.Popen([SSHD, "-D", "-e", "-f", str(settings)], stderr=log) as process,
-        ):
-            try:
-                wait_until(self._answers, "sshd answers")
-                yield self
-            finally:
-                process.terminate()
+        if self.home and self.user == getpass.getuser():
+            text += f"SetEnv HOME={self.home}\n"
+        settings.write_text(text)
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(settings)], stderr=log)
+        wait_until(self._answers, "sshd answers")
+
+    def stop(self) -> None:
+        """The listening sshd and every connection end."""
+        if self._process:
+            self.thaw()
+            connections = self.connections()
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+            _signal(connections, signal.SIGKILL)
+
+    def cut(self) -> None:
+        """Every connection is lost, as when a cable is pulled and put in again."""
+        _signal(self.connections(), signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Nothing answers any more, but nothing is closed either."""
+        assert self._process is not None
+        _signal([self._process.pid, *self.connections()], signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        _signal([self._process.pid, *self.connections()], signal.SIGCONT)
+
+    def connections(self) -> list[int]:
+        """The processes of sshd that serve connections (not what was started over them)."""
+        assert self._process is not None
+        found, parents = [], [self._process.pid]
+        while parents:
+            children = [pid for pid in processes.pids() if _is_sshd(pid) and _parent_of(pid) in parents]
+            found += children
+            parents = children
+        return found
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def _is_sshd(pid: int) -> bool:
+    return (
+        Path(f"/proc/{pid}/comm").read_text().strip().startswith("sshd") if Path(f"/proc/{pid}").exists() else False
+    )
+
+
+def _parent_of(pid: int) -> int:
+    return int((processes.read(f"/proc/{pid}/stat").rpartition(b") ")[2].split() or [0, 0])[1])
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _free_port() -> int:

@@ -309,7 +309,7 @@ def test_the_big_forges_keys_are_pinned():
     [
         git.list_branches("--upload-pack=x"),
         git.resolve("/d", "--evil"),
-        git.contains(Path("/d"), "--evil", "--worse"),
+        git.contains("/d", "--evil", "--worse"),
     ],
 )
 def test_a_value_that_looks_like_an_option_stands_behind_the_end_of_options(argv):
@@ -319,6 +319,6 @@ def test_a_value_that_looks_like_an_option_stands_behind_the_end_of_options(argv
 
 
 def test_a_commit_is_described_by_its_id_only():
-    argv = git.describe(Path("/d"), "a" * 40)
+    argv = git.describe("/d", "a" * 40)
 
     assert argv[-2:] == ["a" * 40, "--"]

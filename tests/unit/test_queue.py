@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from deployer import clock, projects
+from deployer import clock, project_secrets, projects
 from deployer.deployments import lifecycle, queue, verdicts
 from deployer.deployments.queue import KEPT_UNVERIFIED, Request, deploy_by_hand, record
 from deployer.deployments.verdicts import Decision
@@ -266,7 +267,7 @@ def test_a_project_that_was_deleted_since_is_answered_with_nothing(installation,
 def test_a_secret_that_was_changed_since_verifies_nothing(operator, installation, sender, project, deliveries):
     request = sender.request()
     with installation.database.write_session() as session:
-        projects.rotate_webhook_secret(projects.find(session, project.id), installation.vault)
+        project_secrets.rotate_webhook_secret(projects.find(session, project.id), installation.vault)
 
     (answer,) = sender.send(request)
 
@@ -350,7 +351,7 @@ def test_the_first_verified_delivery_connects_the_project(installation, sender, 
 def test_a_push_signed_with_the_secret_before_a_rotation_connects_nothing(installation, sender, project):
     request = sender.request()
     with installation.database.write_session() as session:
-        projects.rotate_webhook_secret(projects.find(session, project.id), installation.vault)
+        project_secrets.rotate_webhook_secret(projects.find(session, project.id), installation.vault)
 
     sender.send(request)
 
@@ -425,3 +426,40 @@ def test_deliveries_from_many_threads_end_as_one_queued_deployment(operator, sen
 
     statuses = [one.status for one in operator.deployments()]
     assert (statuses.count("queued"), statuses.count("superseded")) == (1, 15)
+
+
+@pytest.mark.parametrize(
+    "commit", ["", "main", "abc12", "HEAD~1", "-abc1234", "abc123g", "a" * 65, "abc 1234", "abc1234\n\0"]
+)
+def test_what_is_no_commits_id_is_refused_at_its_field(installation, project, commit):
+    with installation.database.write() as connection, pytest.raises(InvalidInput) as refused:
+        deploy_by_hand(connection, project.id, "ada", 10, commit)
+
+    assert refused.value.fields == {
+        "commit": "Give a commit's id: its first 7 digits or more (0–9, a–f), as git log shows them."
+    }
+
+
+@pytest.mark.parametrize(
+    ("first_step", "may_give_way"),
+    [
+        ("git pull origin main", True),
+        ("git fetch --all --prune", True),
+        ("git pull && npm ci", False),
+        ("git pull; npm ci", False),
+        ("git pull\nnpm ci", False),
+        ("git pull $(cat remote)", False),
+        ("git fetch | tee log", False),
+        ("npm ci && git pull", True),
+    ],
+)
+def test_a_certain_commit_can_be_asked_for_where_the_projects_own_pull_can_give_way(
+    installation, make_project, first_step, may_give_way
+):
+    """A first step that does not begin with a pull is no pull of its own: then Deployer brings the commit."""
+    project = make_project(first_step)
+    with (
+        installation.database.write() as connection,
+        contextlib.nullcontext() if may_give_way else pytest.raises(InvalidInput, match="Move the rest of it"),
+    ):
+        deploy_by_hand(connection, project.id, "ada", 10, "abc1234")

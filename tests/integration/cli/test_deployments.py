@@ -57,6 +57,16 @@ def test_following_shows_each_command_its_output_and_the_result_in_order(at_daem
     assert lines[-1] == f"{reference} success"
 
 
+def test_a_certain_commit_is_deployed(at_daemon, make, there, repository):
+    made = make("certain", "true")
+
+    at_daemon("deploy", "certain", "--commit", repository.tip()[:7], "--follow")
+    refused = at_daemon("deploy", "certain", "--commit", "main", code=1)
+
+    assert [one.deployed_sha for one in there.deployments() if one.project_id == made.id] == [repository.tip()]
+    assert "Give a commit's id" in refused.stderr
+
+
 def test_following_a_failure_ends_with_its_cause_and_code_one(at_daemon, make):
     make("broken", "echo before; exit 3", "echo never")
 

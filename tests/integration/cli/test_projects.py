@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer import projects
+from deployer import project_secrets, projects
 
 URL = "https://github.com/grace/app.git"
 pytestmark = pytest.mark.usefixtures("operator")
@@ -26,7 +26,7 @@ def test_a_project_is_made_with_its_steps_in_their_order(shell, operator):
     project = stored(operator, "app")
     assert [step.command for step in project.steps] == ["git pull origin main", "npm install"]
     assert (project.repository_url, project.branch, project.auto_deploy, project.shell) == (URL, "main", True, "sh")
-    secret = projects.open_secrets(project, operator.installation.vault).webhook_secret.decode()
+    secret = project_secrets.open_secrets(project, operator.installation.vault).webhook_secret.decode()
     assert f"Payload URL   http://127.0.0.1:{shell.environment['DEPLOYER_SERVER_BIND'][10:]}/webhook/" in done.stdout
     assert f"Secret        {secret}\n" in done.stdout
 
@@ -44,7 +44,7 @@ def test_json_has_id_address_and_secret_and_nothing_else(shell, operator):
     assert answer["webhook_url"] == f"https://deploy.example.com/webhook/{project.id}"
     assert (
         answer["webhook_secret"]
-        == projects.open_secrets(project, operator.installation.vault).webhook_secret.decode()
+        == project_secrets.open_secrets(project, operator.installation.vault).webhook_secret.decode()
     )
 
 

@@ -16,25 +16,33 @@ from deployer.executors import processes
 from deployer.executors.base import Executor, Look, Run, RunState
 from deployer.executors.launcher import end_mark
 from deployer.executors.local import LocalExecutor
+from deployer.executors.ssh import SshExecutor
+from deployer.executors.ssh_connection import Address
+from deployer.security import deploy_keys
+from tests.support.ssh_server import SshServer, require_sshd
 from tests.support.waiting import wait_until
 
 NONCE = "fedcba9876543210fedcba9876543210"
 
-DRIVERS: dict[str, Callable[[Path], Executor]] = {"local": lambda folder: LocalExecutor(folder / "spool")}
+DRIVERS = ("local", "ssh")
 
 
 class Place:
-    """A place where commands run. ``executor`` follows them; `restart` makes a new one, as a new runner would."""
+    """A place where commands run. ``executor`` follows them; `restart` makes a new one, as a new runner would.
 
-    def __init__(self, folder: Path, make: Callable[[Path], Executor]) -> None:
+    ``folder`` is for what a test leaves there, ``spool`` holds the run directories.
+    """
+
+    def __init__(self, folder: Path, spool: Path, make: Callable[[], Executor]) -> None:
         self.folder = folder
+        self.spool = spool
         self.deploy_id = str(uuid.uuid4())
         self._make = make
         self._made: list[Executor] = []
         self.executor = self.restart()
 
     def restart(self) -> Executor:
-        self.executor = self._make(self.folder)
+        self.executor = self._make()
         self._made.append(self.executor)
         return self.executor
 
@@ -95,6 +103,20 @@ class Place:
 
 @pytest.fixture(params=DRIVERS)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path, DRIVERS[request.param])
-    yield made
-    made.close()
+    if request.param == "local":
+        spool = tmp_path / "spool"
+        made = Place(tmp_path, spool, lambda: LocalExecutor(spool))
+        yield made
+        made.close()
+        return
+    require_sshd()
+    home = tmp_path / "home"
+    home.mkdir()
+    server = SshServer(tmp_path / "sshd", home=home)
+    private, public = deploy_keys.generate("test")
+    server.authorize(public)
+    address = Address("web1", "127.0.0.1", server.port, server.user, server.host_key, private)
+    with server.running():
+        made = Place(tmp_path, home / ".deployer" / "spool", lambda: SshExecutor(address))
+        yield made
+        made.close()

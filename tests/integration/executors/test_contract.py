@@ -125,8 +125,11 @@ def test_stop_asks_and_force_ends(place):
 def test_survivors_are_named_and_can_be_stopped(place):
     run_id = place.launch("setsid sleep 1234.25 & echo done")
     place.finish(run_id)
-    (survivor,) = wait_until(lambda: place.executor.survivors(run_id, place.deploy_id), "the survivor")
-    assert survivor.command == "sleep 1234.25"
+
+    def survivors() -> list[str]:
+        return [process.command for process in place.executor.survivors(run_id, place.deploy_id)]
+
+    wait_until(lambda: survivors() == ["sleep 1234.25"], "the survivor, alone")
 
     place.executor.stop(run_id, place.deploy_id, force=False)
 
@@ -239,7 +242,7 @@ def test_a_sweep_removes_only_old_tombstones(place):
         place.executor.collect(run_id)
     two_days_ago = time.time() - 2 * 86400
     for run_id in (old, uncollected):
-        os.utime(place.folder / "spool" / run_id, (two_days_ago, two_days_ago))
+        os.utime(place.spool / run_id, (two_days_ago, two_days_ago))
 
     place.executor.sweep()
 

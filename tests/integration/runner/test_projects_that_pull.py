@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from deployer.deployments import lifecycle
-from deployer.errors import ExecutorError
+from deployer.errors import ExecutorError, InvalidInput
 from deployer.executors.local import LocalExecutor
 from deployer.runner.deploy import Deploy
 from tests.support.repository import git
@@ -92,7 +96,7 @@ def test_a_commit_that_cannot_be_read_at_the_end_does_not_lose_a_success(operato
     executor.directory = project.path
 
     try:
-        Deploy(installation, executor, "runner", deployment_id).run()
+        Deploy(installation, executor, None, "runner", deployment_id).run()
     finally:
         executor.close()
 
@@ -111,3 +115,78 @@ def test_a_copy_that_somebody_made_by_hand_is_taken_as_it_is(operator, repositor
 
     assert (deployment.status, kinds(operator, deployment.id)) == ("success", ["fetch", "step", "step"])
     assert operator.step_output(deployment.id, 1) == b"mine"
+
+
+def test_a_certain_commit_takes_the_place_of_the_projects_own_pull(operator, repository, make_project, runner):
+    project = make_project("git pull --ff-only", "cat VERSION.txt")
+    older = repository.commit(VERSION_txt="1\n")
+    newer = repository.commit(VERSION_txt="2\n")
+    first = operator.wait_for_end(operator.deploy(project, commit=older))
+    assert (first.status, first.deployed_sha, kinds(operator, first.id)) == (
+        "success",
+        older,
+        ["fetch", "checkout", "step"],
+    )
+    assert operator.step_output(first.id) == b"1\n"
+    assert operator.commands(first.id)[1].line == f"git checkout {older[:12]}  # instead of: git pull --ff-only"
+
+    second = operator.wait_for_end(operator.deploy(project))
+    assert (second.status, second.deployed_sha) == ("success", newer)
+    assert operator.step_output(second.id, 1) == b"2\n"
+
+    third = operator.wait_for_end(operator.deploy(project, commit=older))
+    assert (third.status, third.deployed_sha) == ("success", older)
+    assert git("-C", project.path, "symbolic-ref", "HEAD") == "refs/heads/main"
+
+
+def test_what_was_changed_by_hand_in_such_a_copy_is_kept_when_a_certain_commit_is_deployed(
+    operator, repository, make_project, runner
+):
+    project = make_project("git pull --ff-only")
+    older = repository.commit(VERSION_txt="1\n", SETTINGS_txt="given\n")
+    repository.commit(VERSION_txt="2\n")
+    assert operator.wait_for_end(operator.deploy(project)).status == "success"
+    settings = Path(project.path) / "SETTINGS.txt"
+    settings.write_text("mine\n")
+
+    deployment = operator.wait_for_end(operator.deploy(project, commit=older))
+
+    assert (deployment.status, deployment.deployed_sha) == ("success", older)
+    assert settings.read_text() == "mine\n"
+
+
+def test_steps_that_bring_another_commit_than_the_one_asked_for_fail_the_deployment(
+    operator, repository, make_project, runner
+):
+    project = make_project("git fetch", "git reset --quiet --hard origin/main")
+    older = repository.commit()
+    newer = repository.commit()
+
+    deployment = operator.wait_for_end(operator.deploy(project, commit=older))
+
+    assert (deployment.status, deployment.commit_sha, deployment.deployed_sha) == ("failed", older, newer)
+    assert deployment.cause.startswith(f"the steps left the working copy at {newer[:7]}, not at the commit asked for")
+
+
+def test_a_first_step_that_does_more_than_pull_cannot_give_way_to_a_certain_commit(
+    operator, repository, make_project
+):
+    project = make_project("git pull && npm ci")
+
+    with pytest.raises(InvalidInput) as refused:
+        operator.deploy(project, commit=repository.tip())
+
+    assert refused.value.fields["commit"].startswith("The first step does more than git pull")
+
+
+def test_nor_does_it_when_the_step_was_changed_meanwhile(operator, repository, make_project, make_runner):
+    project = make_project("git pull")
+    deployment_id = operator.deploy(project, commit=repository.tip())
+    operator.change(project, steps=["git pull && touch ran"])
+    make_runner().start()
+
+    deployment = operator.wait_for_end(deployment_id)
+
+    assert deployment.status == "failed"
+    assert deployment.cause.startswith("The first step does more than git pull")
+    assert operator.commands(deployment_id) == []

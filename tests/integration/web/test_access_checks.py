@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from deployer import access
+from deployer.errors import GitError
 from tests.support import web_git
 from tests.support.repository import git
 
@@ -21,10 +22,14 @@ def asked(member, project):
     return answer, answer.page.find(class_="access-said").words
 
 
-def test_a_repository_that_answers_is_told_with_the_branchs_commit(member, project, repository):
-    _, said = asked(member, project)
+def test_a_repository_that_answers_is_told_with_the_branchs_commit(member, project, make_project, repository):
+    answer, said = asked(member, project)
+    _, with_steps = asked(member, make_project("npm ci", "npm test"))
 
-    assert said == f"The repository answers; main is at {repository.tip()[:7]}."
+    assert with_steps == f"The repository answers; main is at {repository.tip()[:7]}."
+    # Where there are hardly any steps yet, the next thing is to have them suggested.
+    assert said.startswith(with_steps)
+    assert answer.page.find(class_="access-said").find("a").attributes["href"] == f"/projects/{project.name}/edit"
 
 
 def test_a_missing_branch_is_told(member, make_project):
@@ -100,13 +105,15 @@ def test_a_forge_that_repeats_the_token_does_not_get_it_onto_the_page(member, ma
     assert base64.b64encode(f"{web_git.USER}:{TOKEN}".encode()).decode() not in answer.text
 
 
-def test_a_repository_that_does_not_answer_is_given_up(installation, make_project, monkeypatch):
+def test_a_repository_that_does_not_answer_is_given_up(installation, monkeypatch):
     """The web process waits 15 s at most; here the same function waits one."""
     monkeypatch.setattr(access, "TIMEOUT_S", 1)
     with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as silent:
         # It listens, and never accepts.
-        project = make_project(url=f"http://127.0.0.1:{silent.server_port}/app.git")
-        secrets = access.ProjectSecrets(b"", None, None, {}, frozenset())
-        with pytest.raises(access.GitError, match="did not answer within 1 s"):
-            access.check(project, secrets, config=installation.config, data_dir=installation.data_dir)
+        url = f"http://127.0.0.1:{silent.server_port}/app.git"
+        with (
+            pytest.raises(GitError, match="did not answer within 1 s"),
+            access.visit(url, None, config=installation.config, data_dir=installation.data_dir) as visit,
+        ):
+            visit.branches()
     assert not list(installation.data_dir.scratch.iterdir())

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
+from deployer import servers
 from deployer.application import create_app
 from deployer.config import Config, StorageSettings
 from deployer.installation import Installation
+from deployer.models import Server
+from deployer.servers import ServerInput
 
 OPEN = {"/login", "/setup", "/static/<path:filename>"}
 """What a stranger may ask for. A view that is added elsewhere must refuse them."""
@@ -27,19 +31,24 @@ def filled(rule: str, project, deployment_id: str) -> str:
     return (
         rule.replace("<name>", project.name)
         .replace("<deployment_id>", deployment_id)
+        .replace("<server_name>", project.server.name)
         .replace("<variable_id>", project.variables[0].id)
     )
 
 
 @pytest.fixture
 def subject(make_project, operator):
-    project = make_project()
+    with operator.database.write_session() as session:
+        if not session.scalar(sa.select(Server.id).where(Server.name == "web1")):
+            servers.create(session, ServerInput("web1", "127.0.0.1", 9), operator.installation.vault)
+    project = make_project(server="web1")
     operator.set_variable(project, "NODE_ENV", "production")
     return operator.change(project)
 
 
 def test_every_route_but_the_open_ones_refuses_strangers(routes, stranger, subject, operator):
     deployment_id = operator.deploy(subject)
+    # Its server's host key is not trusted, so it ends at once.
     deployment = operator.wait_for_end(deployment_id)
     closed = [(method, rule) for method, rule in routes if rule not in OPEN]
     assert len(closed) > 30

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deployer import project_secrets
 from deployer import projects as use_cases
 from tests.support.forge import Forge
 
@@ -206,14 +207,89 @@ def test_variables_are_set_replaced_shown_and_deleted(member, project, stored):
     assert variables(member, project).keys() == {"TOKEN"}
 
 
-def test_a_variable_of_another_project_is_not_deleted_by_its_id(member, make_project, operator, stored):
+def test_a_variable_of_another_project_is_neither_changed_nor_deleted_by_its_id(
+    member, make_project, operator, stored
+):
     mine, other = make_project(), make_project()
     operator.set_variable(other, "KEEP", "me")
     variable_id = stored(other.name).variables[0].id
 
-    member.post(f"/projects/{mine.name}/variables/{variable_id}/delete")
+    answers = [
+        member.post(f"/projects/{mine.name}/variables/{variable_id}", {"value": "you"}),
+        member.post(f"/projects/{mine.name}/variables/{variable_id}/delete"),
+    ]
 
-    assert [one.name for one in stored(other.name).variables] == ["KEEP"]
+    assert [answer.status for answer in answers] == [404, 404]
+    assert [(one.name, one.plain_value) for one in stored(other.name).variables] == [("KEEP", "me")]
+
+
+def test_a_variable_is_changed_in_its_place_and_a_secret_one_replaced(
+    member, operator, project, stored, installation
+):
+    operator.set_variable(project, "CERT", "one\ntwo")
+    operator.set_variable(project, "TOKEN", "hunter2hunter2", secret=True)
+    plain, secret = stored(project.name).variables
+    page = member.get(f"/projects/{project.name}").page
+    shown, hidden = page.find_all("ul", class_="variables")[0].find_all("li")
+    assert shown.find("pre", class_="plain-value").text == "one\ntwo"
+    assert shown.find("textarea").text == "one\ntwo"
+    assert hidden.find("textarea").text == ""
+
+    for variable, value in ((plain, "three\r\nfour"), (secret, "another secret")):
+        answer = member.post(f"/projects/{project.name}/variables/{variable.id}", {"value": value})
+        assert (answer.status, answer.location) == (302, f"/projects/{project.name}#variables")
+
+    changed = stored(project.name)
+    assert [(one.id, one.name, one.plain_value, one.is_secret) for one in changed.variables] == [
+        (plain.id, "CERT", "three\nfour", False),
+        (secret.id, "TOKEN", None, True),
+    ]
+    opened = project_secrets.open_secrets(changed, installation.vault).variables
+    assert opened == {"CERT": "three\nfour", "TOKEN": "another secret"}
+
+
+def test_a_value_that_cannot_be_is_refused_at_its_own_field_and_a_secret_one_not_sent_back(
+    member, operator, project, stored
+):
+    operator.set_variable(project, "PLAIN", "value")
+    operator.set_variable(project, "TOKEN", "hunter2hunter2", secret=True)
+    plain, secret = stored(project.name).variables
+    too_long = "x" * 140_000
+
+    refused = member.post(f"/projects/{project.name}/variables/{plain.id}", {"value": too_long})
+    short = member.post(f"/projects/{project.name}/variables/{secret.id}", {"value": "abc"})
+
+    assert (refused.status, short.status) == (400, 400)
+    assert refused.page.error_at(f"value-{plain.id}")
+    assert refused.page.find(id=f"value-{plain.id}").text == too_long
+    assert short.page.error_at(f"value-{secret.id}").startswith("A secret has at least")
+    assert short.page.find(id=f"value-{secret.id}").text == ""
+    opened = [one for one in short.page.find_all("details", class_="change") if "open" in one.attributes]
+    assert ["TOKEN" in one.words for one in opened] == [True]
+
+
+def test_what_cannot_be_undone_is_asked_twice(member, operator, project):
+    """The button that does it lies in a disclosure that says what it costs."""
+    operator.set_variable(project, "TOKEN", "hunter2hunter2", secret=True)
+    operator.set_https_token(project, "ghp_first")
+    operator.make_deploy_key(project)
+    page = member.get(f"/projects/{project.name}").page
+
+    found = {
+        one.find("button").words: one.find_all("p")[0].words
+        for one in page.find_all("details", class_="confirm")
+        if one.find_all("button")
+    }
+
+    assert found.keys() == {
+        "Make a new secret",
+        "Replace the key",
+        "Remove the token",
+        "Delete the variable TOKEN",
+    }
+    assert all(cost.endswith(".") for cost in found.values())
+    outside = [one.words for one in page.find_all("button")]
+    assert all(outside.count(name) == 1 for name in found)
 
 
 @pytest.mark.parametrize(

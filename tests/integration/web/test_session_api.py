@@ -38,6 +38,21 @@ def test_proj_id_is_taken_for_project_id(member, operator, project):
     assert operator.deployment(answer["deployId"]).project_id == project.id
 
 
+def test_a_certain_commit_can_be_asked_for(member, operator, project, repository):
+    _, answer = said(member.post_json("/deploy", {"projectId": project.id, "commit": repository.tip()[:8]}))
+
+    assert operator.wait_for_end(answer["deployId"]).deployed_sha == repository.tip()
+
+
+@pytest.mark.parametrize("commit", [7, ["abc1234"], "main", "abc12"])
+def test_what_is_no_commit_is_a_bad_request(member, project, operator, commit):
+    status, answer = said(member.post_json("/deploy", {"projectId": project.id, "commit": commit}))
+
+    assert (status, answer["success"]) == (400, False)
+    assert "commit" in answer["error"]
+    assert not [one for one in operator.deployments() if one.project_id == project.id]
+
+
 def test_a_deployment_of_no_project_is_not_found(member):
     answer = member.post_json("/deploy", {"projectId": str(uuid.uuid4())})
 

@@ -8,7 +8,7 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
-from deployer import projects
+from deployer import project_secrets, projects
 from deployer.deployments import queue
 from deployer.models.delivery import Counter, Delivery
 from tests.support.forge import Forge, push, sign
@@ -50,11 +50,11 @@ def test_the_project_page_shows_each_delivery_with_its_reason(forge, member, pro
 
     rows = member.get(f"/projects/{project.name}").page.find_all("li", class_="delivery")
 
-    shown = [(row.find(class_="verdict").words, row.find(class_="subject").words) for row in rows]
+    shown = [(row.find(class_="verdict").words, row.find(class_="reason").words) for row in rows]
     assert shown == [
-        ("refused", "The body is not a JSON object"),
-        ("ignored", "Branch next ignored: this project deploys the branch main"),
-        ("pong", "pong"),
+        ("refused", "The body is not a JSON object."),
+        ("ignored", "Branch next ignored: this project deploys the branch main."),
+        ("pong", "The forge's test of the webhook: it works."),
     ]
 
 
@@ -114,7 +114,7 @@ def test_a_refusal_echoes_no_mac_no_secret_and_no_path(forge, daemon, signature)
 
 def rotate(operator, project) -> None:
     with operator.database.write_session() as session:
-        projects.rotate_webhook_secret(projects.find(session, project.id), operator.installation.vault)
+        project_secrets.rotate_webhook_secret(projects.find(session, project.id), operator.installation.vault)
 
 
 def test_a_secret_that_another_process_rotated_counts_at_once_and_the_old_one_does_not(

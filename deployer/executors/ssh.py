@@ -1,0 +1,270 @@
+"""Commands on a server: run directories in ``~/.deployer/spool`` there, followed over one SSH connection.
+
+The connection is made when it is first needed, and again after it was lost. Every method raises ConnectionLost where
+the server cannot be reached; what runs there goes on, and the method may simply be called again.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from deployer.errors import ConnectionLost, ExecutorError
+from deployer.executors import launcher
+from deployer.executors.base import SYSTEM_PATH, Answer, Look, Process, Run, RunState
+from deployer.executors.ssh_connection import CALL_LIMIT_S, Address, Connection, Reply
+from deployer.executors.ssh_functions import FUNCTIONS, LAUNCHER
+
+FIRST_POLL_S = 0.002
+LONGEST_POLL_S = 0.1
+"""Between looks at a command: short ones at first, growing while nothing happens."""
+
+AHEAD_BYTES = 256 * 1024
+"""A look brings along so much of the output behind what was read last."""
+
+_FILE_BYTES = 64 * 1024
+
+_NOT_ASKED = {124: "it took too long", 126: "", 127: ""}
+"""Exit codes of timeout(1) and env(1) where the program did not answer by itself; empty: their words say why."""
+
+
+@dataclass(frozen=True)
+class _Host:
+    """What a server said of itself when the connection was made."""
+
+    username: str
+    uid: str
+    home: str
+    boot_id: str
+    runtime_dir: str | None
+
+
+class SshExecutor:
+    """The executor of a server. See `base.Executor` for what each method promises."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.connections = 0
+        """How many connections were made so far."""
+        self._connection: Connection | None = None
+        self._host: _Host | None = None
+        self._woken = threading.Event()
+        self._poll_s = FIRST_POLL_S
+        self._seen: dict[str, Look] = {}
+        # Of each run: from where output was read last, and what a look brought along from there.
+        self._read_to: dict[str, int] = {}
+        self._ahead: dict[str, bytes] = {}
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        self._host = None
+        if connection:
+            connection.close()
+
+    def launch(self, run: Run) -> None:
+        place = f"{self._home()}/spool/{run.id}"
+        environment = dict(run.environment)
+        if run.files:
+            environment = {name: value.replace("{run_dir}", place) for name, value in environment.items()}
+        inputs = {
+            **run.files,
+            "env": launcher.env_file(environment, run.directory),
+            "cmd": launcher.cmd_file(run.script),
+        }
+        reply = self._ask(_launch_script(run, inputs))
+        self._poll_s = FIRST_POLL_S
+        if reply.code:
+            raise ExecutorError(f"The command could not be started on {self.address.name}: {_said(reply)}.")
+
+    def look(self, run_id: str) -> Look:
+        offset = self._read_to.get(run_id, 0)
+        reply = self._ask(b"look %s %d %d" % (run_id.encode(), offset, AHEAD_BYTES))
+        head, _, ahead = reply.output.partition(b"\n")
+        state, size, code, is_earlier, length = head.split()
+        if len(ahead) != int(length):
+            raise ExecutorError(f"The output of {run_id} on {self.address.name} cannot be read.")
+        look = Look(RunState(state.decode()), int(size), None if code == b"-" else int(code), is_earlier == b"1")
+        self._ahead[run_id] = ahead
+        if look != self._seen.get(run_id):
+            self._seen[run_id] = look
+            self._poll_s = FIRST_POLL_S
+        return look
+
+    def read(self, run_id: str, offset: int, limit: int) -> bytes:
+        ahead = self._ahead.pop(run_id, b"")
+        if offset != self._read_to.get(run_id, 0) or not ahead:
+            self._read_to[run_id] = offset
+            reply = self._ask(b"look %s %d %d" % (run_id.encode(), offset, min(limit, AHEAD_BYTES)))
+            ahead = reply.output.partition(b"\n")[2]
+        data = ahead[:limit]
+        self._read_to[run_id] = offset + len(data)
+        return data
+
+    def wait(self, run_id: str, timeout_s: float) -> None:
+        # Without a connection nothing can be seen, so there is only the time to wait for.
+        poll_s = self._poll_s if self.is_connected and run_id else timeout_s
+        self._woken.wait(max(0.0, min(timeout_s, poll_s)))
+        self._woken.clear()
+        self._poll_s = min(self._poll_s * 1.5, LONGEST_POLL_S)
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def stop(self, run_id: str, deploy_id: str, *, force: bool) -> bool:
+        signal = "KILL" if force else "TERM"
+        return self._ask(f"stop {_words(run_id, deploy_id)} {signal}".encode()).code == 0
+
+    def survivors(self, run_id: str, deploy_id: str) -> Sequence[Process]:
+        reply = self._ask(f"survivors {_words(run_id, deploy_id)}".encode())
+        rows = (line.partition(" ") for line in reply.text.splitlines())
+        return [Process(int(pid), command.strip()) for pid, _, command in rows]
+
+    def collect(self, run_id: str) -> None:
+        for known in (self._read_to, self._ahead, self._seen):
+            known.pop(run_id, None)
+        self._ask(f"collect {_words(run_id)}".encode())
+
+    def remove(self, run_id: str) -> None:
+        """Forget a run wholly, without a tombstone. Only for what will never be launched again."""
+        self._ask(f'rm -rf "$spool"/{_words(run_id)}'.encode())
+
+    def sweep(self) -> None:
+        self._ask(b"sweep")
+
+    def uncollected(self) -> Sequence[str]:
+        """The ids of the runs that have a directory there and were not collected yet."""
+        return self._ask(b"uncollected").text.split()
+
+    def base_environment(self) -> dict[str, str]:
+        host = self._known_host()
+        environment = {
+            "PATH": SYSTEM_PATH,
+            "HOME": host.home,
+            "USER": host.username,
+            "LOGNAME": host.username,
+            "LANG": "C.UTF-8",
+        }
+        if host.runtime_dir:
+            environment["XDG_RUNTIME_DIR"] = host.runtime_dir
+        return environment
+
+    def boot_id(self) -> str:
+        return self._known_host().boot_id
+
+    def read_file(self, path: str) -> bytes | None:
+        reply = self._ask(b"[ -f %s ] && head -c %d < %s" % (launcher.quote(path), _FILE_BYTES, launcher.quote(path)))
+        return reply.output if reply.code == 0 else None
+
+    def probe(self, argv: Sequence[str], *, environment: Mapping[str, str], timeout_s: float) -> Answer:
+        given = {**self.base_environment(), **environment}
+        exports = b" ".join(b"%s=%s" % (name.encode(), launcher.quote(value)) for name, value in given.items())
+        command = b" ".join(launcher.quote(word) for word in argv)
+        mark = os.urandom(16).hex().encode()
+        script = (
+            b'errors=$(mktemp) && env -i %s timeout %s %s 2>"$errors"; code=$?; '
+            b'printf %s; cat "$errors"; rm -f "$errors"; exit $code'
+        )
+        filled = (exports, f"{timeout_s:g}".encode(), command, mark)
+        reply = self._ask(script % filled, silence_s=timeout_s + CALL_LIMIT_S)
+        output, _, errors = reply.output.partition(mark)
+        words = errors.decode(errors="replace")
+        if reply.code in _NOT_ASKED:
+            why = _NOT_ASKED[reply.code] or words.strip()
+            raise ExecutorError(f"{argv[0]} could not be asked on {self.address.name}: {why}.")
+        return Answer(reply.code, output.decode(errors="replace"), words)
+
+    # The connection ---------------------------------------------------------------------------------------------
+
+    def _ask(self, script: bytes, **limits: float) -> Reply:
+        try:
+            return self._connected().ask(script, **limits)
+        except ConnectionLost:
+            self.close()
+            raise
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            connection = Connection(self.address)
+            try:
+                connection.define(FUNCTIONS)
+                self._host = _greet(connection, self.address.name)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+            self.connections += 1
+        return self._connection
+
+    def _known_host(self) -> _Host:
+        self._connected()
+        assert self._host is not None
+        return self._host
+
+    def _home(self) -> str:
+        return f"{self._known_host().home}/.deployer"
+
+
+def _greet(connection: Connection, name: str) -> _Host:
+    """Learn who and where we are there, and leave the launcher there."""
+    place = f'"$home/{LAUNCHER}"'
+    temporary = f'"$home/{LAUNCHER}.{os.urandom(8).hex()}"'
+    reply = connection.ask(
+        b"greet && { [ -e %s ] || { printf %%s %s > %s && mv %s %s; }; }"
+        % (
+            place.encode(),
+            launcher.quote_bytes(launcher.SCRIPT.encode()),
+            temporary.encode(),
+            temporary.encode(),
+            place.encode(),
+        )
+    )
+    lines = reply.text.splitlines()
+    if reply.code or len(lines) < 4 or len(lines[3]) != 36:
+        raise ExecutorError(
+            f"{name} cannot run commands: its home directory is not writable, or it is no Linux with /proc.",
+            hint="Test the connection on the server's page; it says what is missing.",
+        )
+    username, uid, home, boot_id = lines[:4]
+    return _Host(username, uid, home, boot_id, lines[4] if len(lines) > 4 else None)
+
+
+def _launch_script(run: Run, inputs: Mapping[str, bytes]) -> bytes:
+    """All inputs under temporary names, then renamed, then the launcher: also two connections that race, a slow one
+    and its replacement, find complete input."""
+    mark = os.urandom(16).hex().encode()
+    writes, renames = [], []
+    for name, content in inputs.items():
+        if b"\0" in content:
+            raise ExecutorError(f"The input {name} of a command cannot hold a NUL.")
+        place = b'"$d/"' + launcher.quote(name)
+        # The shell's own printf: no program is started for it, and no argument list bounds it.
+        writes.append(b"printf %%s %s > %s.%s" % (launcher.quote_bytes(content), place, mark))
+        renames.append(b"mv %s.%s %s" % (place, mark, place))
+    return b"""exec 2>&1
+d=$spool/%s
+mkdir -p "$d" && { [ -e "$d/pid" ] || { %s; }; } &&
+exec env -i PATH=%s setsid -f /bin/sh "$home/%s" "$d" %d %s %s >/dev/null 2>&1""" % (
+        run.id.encode(),
+        b" && ".join(writes + renames),
+        SYSTEM_PATH.encode(),
+        LAUNCHER.encode(),
+        launcher.blocks(run.max_output_bytes),
+        run.nonce.encode(),
+        run.shell.encode(),
+    )
+
+
+def _words(*words: str) -> str:
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def _said(reply: Reply) -> str:
+    words = reply.text.strip().splitlines()
+    return words[-1].rstrip(".") if words else f"the shell there exited with {reply.code}"

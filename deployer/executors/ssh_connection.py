@@ -1,0 +1,249 @@
+"""One SSH connection to a server, and the control shell that answers on it.
+
+The host key is pinned before anything is said, and one private key is offered: no agent, no password, no further
+keys. Every wait for the server is bounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from deployer.errors import ConnectionLost, HostKeyChanged, ServerRefused
+from deployer.executors.base import SYSTEM_PATH
+from deployer.executors.host_keys import fingerprint, kind
+
+if TYPE_CHECKING:
+    from paramiko import Transport
+
+CALL_LIMIT_S = 10.0
+"""How long the server may be silent while it owes an answer. After that the connection counts as lost."""
+
+_RECEIVE_BYTES = 1 << 18
+_SHELL = f'exec env -i HOME="$HOME" PATH={SYSTEM_PATH} LANG=C.UTF-8 /bin/sh'
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is, and how both sides prove who they are. ``name`` is what people call it.
+
+    ``private_key`` is in OpenSSH's format; ``host_key`` is the pinned one, as ``type base64``.
+    """
+
+    name: str
+    host: str
+    port: int
+    username: str
+    host_key: str
+    private_key: bytes = field(repr=False)
+
+
+def scan_host_key(host: str, port: int) -> str:
+    """The host key that a server offers. It proves nothing until a person has compared its fingerprint.
+
+    Raises ConnectionLost.
+    """
+    with _in_words(f"{host}:{port}"):
+        transport = _begin(host, port, ())
+        try:
+            return _host_key_of(transport)
+        finally:
+            transport.close()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a script printed, and its exit code."""
+
+    code: int
+    output: bytes
+
+    @property
+    def text(self) -> str:
+        return self.output.decode("utf-8", "replace")
+
+
+class Connection:
+    """A connection that is up, with its control shell.
+
+    Raises ConnectionLost where the server cannot be reached, ServerRefused where it does not take the key, and
+    HostKeyChanged where it shows another host key than the pinned one.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._name = address.name
+        with _in_words(address.name):
+            self._transport = _begin(address.host, address.port, _types_like(address.host_key))
+            try:
+                _refuse_other_key(address, _host_key_of(self._transport))
+                self._log_in(address)
+                self._transport.set_keepalive(15)
+                self._channel = self._transport.open_session(timeout=CALL_LIMIT_S)
+                self._channel.settimeout(CALL_LIMIT_S)
+                # What a login shell's start files print comes before any answer. Their errors come on a way of their
+                # own, whenever they like, and nobody reads that.
+                self._channel.exec_command(_SHELL)
+                self._send(b"exec 2>/dev/null\n")
+            except BaseException:
+                self._transport.close()
+                raise
+        self._received = bytearray()
+
+    def define(self, functions: str) -> None:
+        """Give the control shell functions that later scripts call."""
+        with _in_words(self._name):
+            self._send(functions.encode())
+
+    def ask(self, script: bytes, *, silence_s: float = CALL_LIMIT_S) -> Reply:
+        """Run a script in a subshell of the control shell and wait for all that it prints.
+
+        The whole of it is one parenthesised command, so that a connection cut at any byte runs nothing by halves.
+        Raises ConnectionLost, and the connection is closed then.
+        """
+        nonce = os.urandom(16).hex().encode()
+        begin, end = b"\x1eB" + nonce + b"\n", b"\x1eE" + nonce + b" "
+        request = b"printf '\\036B%%s\\n' %s; (\n%s\n) </dev/null 2>/dev/null; printf '\\036E%%s %%s\\n' %s $?\n" % (
+            nonce,
+            script,
+            nonce,
+        )
+        try:
+            with _in_words(self._name):
+                self._channel.settimeout(silence_s)
+                self._send(request)
+                return self._answer(begin, end)
+        except ConnectionLost:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self._transport.close()
+
+    def _send(self, data: bytes) -> None:
+        self._channel.sendall(data)
+
+    def _answer(self, begin: bytes, end: bytes) -> Reply:
+        received = self._received
+        while (start := received.find(begin)) < 0:
+            # Nothing before the mark is of use, but the mark itself may have begun.
+            del received[: max(0, len(received) - len(begin))]
+            self._receive()
+        del received[: start + len(begin)]
+        looked = 0
+        while True:
+            found = received.find(end, looked)
+            if found >= 0 and (line := received.find(b"\n", found)) >= 0:
+                code = int(received[found + len(end) : line])
+                output = bytes(received[:found])
+                del received[: line + 1]
+                return Reply(code, output)
+            looked = max(0, found if found >= 0 else len(received) - len(end))
+            self._receive()
+
+    def _receive(self) -> None:
+        while self._channel.recv_stderr_ready():
+            self._channel.recv_stderr(_RECEIVE_BYTES)
+        data = self._channel.recv(_RECEIVE_BYTES)
+        if not data:
+            raise EOFError
+        self._received += data
+
+    def _log_in(self, address: Address) -> None:
+        import paramiko
+
+        key = paramiko.Ed25519Key.from_private_key(io.StringIO(address.private_key.decode()))
+        try:
+            further = self._transport.auth_publickey(address.username, key)
+        except paramiko.BadAuthenticationType as error:
+            raise _refused(address, f"it only takes {', '.join(error.allowed_types)}") from error
+        except paramiko.AuthenticationException as error:
+            if not self._transport.is_active():
+                raise EOFError from error
+            raise _refused(address, "it does not take Deployer's key") from error
+        if further:
+            raise _refused(address, f"beside the key it wants {', '.join(further)}")
+
+
+def _begin(host: str, port: int, key_types: tuple[str, ...]) -> Transport:
+    """A transport whose keys are exchanged; nobody is logged in yet."""
+    import paramiko
+
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    sock = socket.create_connection((host, port), timeout=CALL_LIMIT_S)
+    try:
+        # Each question is small and waits for its answer: without this, 40 ms each.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport = paramiko.Transport(sock)
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = CALL_LIMIT_S
+        options = transport.get_security_options()
+        known = tuple(options.key_types)
+        # The pinned type first: a server with several keys must show that one, and one that has changed may show any.
+        options.key_types = (*(one for one in key_types if one in known), *(k for k in known if k not in key_types))
+        transport.start_client(timeout=CALL_LIMIT_S)
+    except BaseException:
+        transport.close()
+        raise
+    return transport
+
+
+def _types_like(host_key: str) -> tuple[str, ...]:
+    """The signature algorithms that prove a host key of this type (RFC 8332, 3: an RSA key has several)."""
+    name = host_key.split()[0]
+    return ("rsa-sha2-512", "rsa-sha2-256") if name == "ssh-rsa" else (name,)
+
+
+def _host_key_of(transport: Transport) -> str:
+    key = transport.get_remote_server_key()
+    return f"{key.get_name()} {key.get_base64()}"
+
+
+def _refuse_other_key(address: Address, offered: str) -> None:
+    if offered == address.host_key:
+        return
+    raise HostKeyChanged(
+        f"The host key of {address.name} is another one: pinned is {kind(address.host_key)} "
+        f"{fingerprint(address.host_key)}, offered was {kind(offered)} {fingerprint(offered)}. Nothing was sent.",
+        offered=offered,
+        hint=f"If {address.name} was installed anew, compare the new fingerprint there "
+        "(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub) and trust it on the server's page. "
+        "If not, somebody may stand in between.",
+    )
+
+
+def _refused(address: Address, why: str) -> ServerRefused:
+    return ServerRefused(
+        f"{address.username}@{address.name} refused the login: {why}.",
+        hint=f"Put the line that the server's page shows into ~{address.username}/.ssh/authorized_keys there.",
+    )
+
+
+@contextlib.contextmanager
+def _in_words(name: str) -> Iterator[None]:
+    """Turns what paramiko and the system raise into ConnectionLost, in words."""
+    try:
+        yield
+    except ServerRefused:
+        raise
+    except Exception as error:
+        from paramiko import SSHException
+
+        if isinstance(error, TimeoutError):
+            said = f"no answer for {CALL_LIMIT_S:.0f} s"
+        elif isinstance(error, SSHException | EOFError):
+            said = str(error).strip().rstrip(".") or "the server closed the connection"
+        elif isinstance(error, OSError):
+            said = (error.strerror or str(error)).lower()
+        else:
+            raise
+        raise ConnectionLost(f"{name} cannot be reached: {said}.") from error

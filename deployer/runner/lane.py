@@ -1,0 +1,149 @@
+"""A lane: the thread that runs the deployments of one server, one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from deployer import servers
+from deployer.db import retrying
+from deployer.deployments import command_lifecycle, lifecycle
+from deployer.errors import DeployerError, ExecutorError, LostClaim
+from deployer.executors.local import LocalExecutor
+from deployer.executors.ssh import SshExecutor
+from deployer.executors.ssh_connection import Address
+from deployer.installation import Installation
+from deployer.runner import housekeeping
+from deployer.runner.deploy import Deploy
+
+log = logging.getLogger("deployer.runner")
+
+IDLE_WAIT_S = 60.0
+
+KEPT_OPEN_S = 300.0
+"""How long a connection stays open after its last deployment, so that the next one need not wait for it."""
+
+
+class Lane(threading.Thread):
+    """Runs what is queued for one server; ``server_id`` None is this host. Never ends before the process does."""
+
+    def __init__(
+        self, installation: Installation, runner_id: str, server_id: str | None, adopted: Sequence[str] = ()
+    ) -> None:
+        super().__init__(name=f"lane-{server_id or 'local'}", daemon=True)
+        self._installation = installation
+        self._database = installation.database
+        self._runner_id = runner_id
+        self._server_id = server_id
+        self._adopted = adopted
+        self._here = LocalExecutor(installation.data_dir.spool)
+        self._remote: SshExecutor | None = None
+        self._used_at = 0.0
+        self._tidied_connection = 0
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except BaseException:
+            # The next runner, started by whoever supervises this one, goes on.
+            log.exception("a lane of the runner ended; the runner ends with it")
+            os._exit(1)
+
+    def _work(self) -> None:
+        self._database.bell.listen(self._wake)
+        for deployment_id in self._adopted:
+            log.info("going on with deployment %s", deployment_id)
+            self._deploy(deployment_id)
+        while True:
+            seen = self._database.bell.generation
+            claimed = self._claim()
+            if claimed:
+                self._deploy(claimed)
+            else:
+                self._close_when_idle()
+                self._database.wait_for_change(seen, IDLE_WAIT_S)
+
+    def _wake(self) -> None:
+        self._here.wake()
+        if remote := self._remote:
+            remote.wake()
+
+    def _claim(self) -> str | None:
+        with self._database.read() as connection:
+            if lifecycle.next_in_queue(connection, self._server_id) is None:
+                return None
+
+        def claim() -> str | None:
+            with self._database.write() as connection:
+                return lifecycle.claim(connection, self._runner_id, self._server_id)
+
+        return retrying(claim)
+
+    def _deploy(self, deployment_id: str) -> None:
+        try:
+            remote = self._remote_executor()
+            Deploy(
+                self._installation, self._here, remote, self._runner_id, deployment_id, at_contact=self._tidy
+            ).run()
+        except LostClaim as error:
+            log.warning("%s", error)
+        except DeployerError as error:
+            # Before anything was begun: a server that is not trusted yet, a key that cannot be opened.
+            self._fail(deployment_id, str(error))
+        except DBAPIError:
+            # The database cannot be read: the next runner, started by whoever supervises this one, goes on.
+            raise
+        except Exception as error:
+            log.exception("deployment %s ended by an error of the runner", deployment_id)
+            self._fail(deployment_id, f"an internal error: {type(error).__name__}; the runner's log says more")
+
+    def _fail(self, deployment_id: str, cause: str) -> None:
+        """End a deployment that cannot be followed any more, with whatever of it still runs."""
+        with self._database.read() as connection:
+            running = command_lifecycle.running_command(connection, deployment_id)
+        for place in (self._here, self._remote):
+            if running and place:
+                with contextlib.suppress(ExecutorError):
+                    place.stop(running, deployment_id, force=True)
+
+        def fail() -> None:
+            with self._database.write() as connection:
+                lifecycle.fail(connection, deployment_id, self._runner_id, cause)
+
+        with contextlib.suppress(LostClaim):
+            retrying(fail)
+
+    # The server -------------------------------------------------------------------------------------------------
+
+    def _remote_executor(self) -> SshExecutor | None:
+        """The executor of this lane's server as it is configured now; None for this host."""
+        if self._server_id is None:
+            return None
+        address = self._address(self._server_id)
+        if self._remote is None or self._remote.address != address:
+            if self._remote:
+                self._remote.close()
+            self._remote, self._tidied_connection = SshExecutor(address), 0
+        self._used_at = time.monotonic()
+        return self._remote
+
+    def _address(self, server_id: str) -> Address:
+        with Session(self._database.engine) as session:
+            return servers.address_of(servers.find(session, server_id), self._installation.vault)
+
+    def _tidy(self) -> None:
+        """Once a connection, before a deployment runs anything over it: end and collect what earlier ones left."""
+        if self._remote and self._tidied_connection != self._remote.connections:
+            housekeeping.tidy_server(self._database, self._remote)
+            self._tidied_connection = self._remote.connections
+
+    def _close_when_idle(self) -> None:
+        if self._remote and self._remote.is_connected and time.monotonic() > self._used_at + KEPT_OPEN_S:
+            self._remote.close()

@@ -1,0 +1,72 @@
+"""A project's page, as it stands or with the answer to a small action on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from flask import render_template, request
+from sqlalchemy.orm import Session
+
+from deployer import project_secrets
+from deployer.deployments import queue, reading
+from deployer.models.delivery import Counter, Delivery, Verdict
+from deployer.models.deployment import Deployment
+from deployer.models.project import Project
+from deployer.web.context import installation, orm
+
+SHOWN_DEPLOYMENTS = 10
+SHOWN_DELIVERIES = 10
+SHOWN_UNVERIFIED = 5
+"""Of what strangers can send only a few, so that it hides nothing else."""
+
+
+def show(project: Project, *, errors: dict[str, str] | None = None, access_said: dict[str, str] | None = None) -> str:
+    session = orm.session()
+    deployments = reading.of_project(session, project.id, SHOWN_DEPLOYMENTS + 1)
+    deliveries = _newest_deliveries(session, project.id)
+    secrets = project_secrets.open_secrets(project, installation().vault)
+    return render_template(
+        "project.html",
+        project=project,
+        deployments=deployments[:SHOWN_DEPLOYMENTS],
+        has_older=len(deployments) > SHOWN_DEPLOYMENTS,
+        deliveries=deliveries,
+        led_to=led_to(session, deliveries),
+        unverified=session.scalar(
+            sa.select(Counter.value).where(Counter.name == queue.unverified_counter(project.id))
+        )
+        or 0,
+        webhook_url=webhook_url(project),
+        webhook_secret=secrets.webhook_secret.decode(),
+        has_token=project.https_token is not None,
+        errors=errors or {},
+        typed=request.form if errors else {},
+        access=access_said,
+        default_timeout=installation().config.runner.default_timeout,
+    )
+
+
+def _newest_deliveries(session: Session, project_id: str) -> list[Delivery]:
+    newest = (
+        sa.select(Delivery)
+        .where(Delivery.project_id == project_id)
+        .order_by(Delivery.received_at.desc(), Delivery.id.desc())
+    )
+    is_unverified = Delivery.verdict == Verdict.UNVERIFIED
+    found = [
+        *session.scalars(newest.where(~is_unverified).limit(SHOWN_DELIVERIES)),
+        *session.scalars(newest.where(is_unverified).limit(SHOWN_UNVERIFIED)),
+    ]
+    return sorted(found, key=lambda one: (one.received_at, one.id), reverse=True)
+
+
+def led_to(session: Session, deliveries: Sequence[Delivery]) -> dict[str, Deployment]:
+    """The deployments that deliveries led to, by their ids."""
+    wanted = [delivery.deployment_id for delivery in deliveries if delivery.deployment_id]
+    found = session.scalars(sa.select(Deployment).where(Deployment.id.in_(wanted)))
+    return {deployment.id: deployment for deployment in found}
+
+
+def webhook_url(project: Project) -> str:
+    return f"{installation().config.public_url}/webhook/{project.id}"

@@ -1,0 +1,1 @@
+"""Servers: other hosts, reached over a real sshd, where projects run."""

@@ -1,0 +1,228 @@
+"""A connection that is lost costs nothing: the command goes on there, and its log is whole."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deployer.config import Config, SshSettings
+from deployer.executors import processes
+from tests.support.waiting import wait_until
+
+# Numbered lines, slow enough that a connection can be lost in between, with a note for each run.
+COUNT = "echo once >> {ran}; for n in $(seq 1 {lines}); do echo line $n; sleep 0.01; done"
+
+
+@pytest.fixture
+def config(config: Config) -> Config:
+    return replace(config, ssh=SshSettings(reconnect_for=60))
+
+
+@pytest.fixture
+def ran(user) -> Path:
+    """The file that counts executions; removed with the home's folders."""
+    folder = user.owns_folder("ran")
+    return folder / "times"
+
+
+def expected(lines: int) -> bytes:
+    return b"".join(b"line %d\n" % n for n in range(1, lines + 1))
+
+
+def wait_for_remark(operator, deployment_id: str, text: str, number: int = 0) -> None:
+    def is_there() -> bool:
+        steps = operator.steps(deployment_id)
+        return len(steps) > number and text in operator.remarks(steps[number])
+
+    wait_until(is_there, text, within_s=40)
+
+
+def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(operator, make_project, runner, ssh, ran):
+    deployment_id = operator.deploy(make_project(COUNT.format(ran=ran, lines=300), "echo after"))
+    for n in (20, 90, 160):
+        operator.wait_for_output(deployment_id, b"line %d\n" % n)
+        ssh.cut()
+
+    deployment = operator.wait_for_end(deployment_id, within_s=60)
+
+    assert (deployment.status, deployment.cause) == ("success", None)
+    counted, after = operator.steps(deployment_id)
+    assert operator.output(counted) == expected(300)
+    assert operator.output(after) == b"after\n"
+    assert ran.read_text() == "once\n"
+    assert "web1 cannot be reached: " in operator.remarks(counted)
+    assert "In contact with web1 again, after " in operator.remarks(counted)
+
+
+def test_a_server_that_freezes_and_thaws_goes_on_where_it_was(operator, make_project, runner, ssh, ran):
+    deployment_id = operator.deploy(make_project(COUNT.format(ran=ran, lines=100)))
+    operator.wait_for_output(deployment_id, b"line 10\n")
+
+    ssh.freeze()
+    wait_for_remark(operator, deployment_id, "web1 cannot be reached: no answer for 10 s.")
+    ssh.thaw()
+
+    deployment = operator.wait_for_end(deployment_id, within_s=60)
+    assert deployment.status == "success"
+    assert operator.step_output(deployment_id) == expected(100)
+    assert ran.read_text() == "once\n"
+
+
+def test_a_server_that_is_down_for_a_while_is_waited_for(operator, make_project, runner, ssh, ran):
+    deployment_id = operator.deploy(make_project(COUNT.format(ran=ran, lines=100), "echo after"))
+    operator.wait_for_output(deployment_id, b"line 10\n")
+
+    ssh.stop()
+    wait_for_remark(operator, deployment_id, "connection refused")
+    ssh.start()
+
+    assert operator.wait_for_end(deployment_id, within_s=60).status == "success"
+    assert operator.step_output(deployment_id) == expected(100)
+    assert ran.read_text() == "once\n"
+
+
+def test_a_runner_that_is_killed_goes_on_with_what_runs_there(operator, make_project, make_runner, ssh, ran):
+    first = make_runner().start()
+    deployment_id = operator.deploy(make_project(COUNT.format(ran=ran, lines=200), "echo after"))
+    for n in (20, 80, 140):
+        operator.wait_for_output(deployment_id, b"line %d\n" % n)
+        first.kill()
+        first.start()
+
+    deployment = operator.wait_for_end(deployment_id, within_s=60)
+
+    assert deployment.status == "success"
+    counted, after = operator.steps(deployment_id)
+    assert operator.output(counted) == expected(200)
+    assert operator.output(after) == b"after\n"
+    assert ran.read_text() == "once\n"
+
+
+def test_a_runner_that_is_killed_while_the_connection_is_lost_goes_on_too(
+    operator, make_project, make_runner, ssh, ran
+):
+    runner = make_runner().start()
+    deployment_id = operator.deploy(make_project(COUNT.format(ran=ran, lines=100)))
+    operator.wait_for_output(deployment_id, b"line 10\n")
+    ssh.stop()
+    wait_for_remark(operator, deployment_id, "connection refused")
+
+    runner.kill()
+    runner.start()
+    ssh.start()
+
+    assert operator.wait_for_end(deployment_id, within_s=60).status == "success"
+    assert operator.step_output(deployment_id) == expected(100)
+    assert ran.read_text() == "once\n"
+
+
+class TestGivenUp:
+    @pytest.fixture
+    def config(self, config: Config) -> Config:
+        return replace(config, ssh=SshSettings(reconnect_for=1))
+
+    def test_a_server_that_stays_away_interrupts_the_deployment_and_is_tidied_at_the_next_contact(
+        self, operator, make_project, runner, ssh, user
+    ):
+        project = make_project("echo started; sleep 1234.75")
+        deployment_id = operator.deploy(project)
+        operator.wait_for_output(deployment_id, b"started")
+        (step,) = operator.steps(deployment_id)
+        ssh.stop()
+
+        deployment = operator.wait_for_end(deployment_id)
+
+        assert deployment.status == "interrupted"
+        assert deployment.cause == "web1 cannot be reached: connection refused, for 1 s (ssh.reconnect_for)"
+        assert processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
+        ssh.start()
+        operator.change(project, steps=["echo next"], path="", server=project.server_id)
+        assert operator.wait_for_end(operator.deploy(project)).status == "success"
+        assert not processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
+        assert not (user.home / ".deployer/spool" / step.id / "output").exists()
+
+    def test_a_server_that_was_never_reached_fails_the_deployment_and_names_what_is_wrong(
+        self, operator, make_project, runner, ssh
+    ):
+        ssh.stop()
+
+        deployment = operator.wait_for_end(operator.deploy(make_project("echo never")))
+
+        assert deployment.status == "failed"
+        assert deployment.cause == "web1 cannot be reached: connection refused; nothing was run there"
+        assert [step.status for step in operator.steps(deployment.id)] == ["skipped"]
+
+
+def test_a_cancel_does_not_wait_for_a_lost_server(operator, make_project, runner, ssh):
+    deployment_id = operator.deploy(make_project("echo started; sleep 1234.5"))
+    operator.wait_for_output(deployment_id, b"started")
+    ssh.stop()
+    wait_for_remark(operator, deployment_id, "connection refused")
+
+    operator.cancel(deployment_id)
+
+    deployment = operator.wait_for_end(deployment_id, within_s=10)
+    assert deployment.status == "cancelled"
+    assert deployment.cause == "cancelled by ada; what ran on web1 is ended when it can be reached again"
+
+
+def test_a_cancel_ends_everything_there(operator, make_project, runner):
+    deployment_id = operator.deploy(make_project("setsid sleep 1234.25 & sleep 1234.25 & echo started; wait"))
+    operator.wait_for_output(deployment_id, b"started")
+
+    operator.cancel(deployment_id)
+
+    assert operator.wait_for_end(deployment_id).status == "cancelled"
+    assert not processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
+
+
+def test_a_dead_server_holds_up_neither_this_host_nor_another_server(
+    operator, make_project, make_ssh, repository, runner, ssh
+):
+    other = operator.make_server(make_ssh(), "web2")
+    stuck = operator.deploy(make_project("echo started; sleep 1234.5", name="stuck"))
+    operator.wait_for_output(stuck, b"started")
+    ssh.stop()
+    wait_for_remark(operator, stuck, "connection refused")
+
+    here = operator.deploy(operator.make_project(repository.url, ["echo here"], name="here"))
+    there = operator.deploy(make_project("echo there", name="there", server=other))
+
+    assert operator.wait_for_end(here).status == "success"
+    assert operator.wait_for_end(there).status == "success"
+    assert operator.status(stuck) == "running"
+    operator.cancel(stuck)
+    operator.wait_for_end(stuck)
+
+
+def test_two_projects_of_one_server_run_one_after_the_other(operator, make_project, runner):
+    first = operator.deploy(make_project("echo started; sleep 0.5", name="first"))
+    second = operator.deploy(make_project("echo started", name="second"))
+
+    ended, begun = operator.wait_for_end(first), operator.wait_for_end(second)
+
+    assert (ended.status, begun.status) == ("success", "success")
+    assert begun.started_at >= ended.finished_at
+
+
+def test_output_that_comes_while_the_reader_is_away_is_read_in_full(operator, make_project, runner, ssh):
+    step = "echo started; while [ ! -e ~/ran/go ]; do sleep 0.02; done; seq 1 200000"
+    deployment_id = operator.deploy(make_project(step))
+    operator.wait_for_output(deployment_id, b"started")
+    ssh.stop()
+    wait_for_remark(operator, deployment_id, "connection refused")
+    go(ssh)
+    ssh.start()
+
+    assert operator.wait_for_end(deployment_id, within_s=60).status == "success"
+    assert operator.step_output(deployment_id) == b"started\n" + b"".join(b"%d\n" % n for n in range(1, 200001))
+
+
+def go(ssh) -> None:
+    folder = ssh.home / "ran"
+    folder.mkdir(exist_ok=True)
+    (folder / "go").touch()
+    os.chmod(folder, 0o755)
