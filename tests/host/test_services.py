@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 
@@ -133,14 +134,18 @@ def test_a_reboot_during_a_step_interrupts_it_and_what_waits_is_deployed(machine
 def test_the_journal_has_a_line_for_each_event_with_the_reference_and_its_priority(machine, member, sha):
     deployment_id = machine.make_project("noted", "true").pushed(sha)
     found = machine.wait_for_end(member, deployment_id)
-    reference = found["deployment"]["ref"]
+    name = f"{found['deployment']['ref']} noted"
 
     def entries() -> list[dict[str, str]]:
         lines = machine.sh("journalctl --output=json -u deployer-runner").splitlines()
-        return [one for one in map(json.loads, lines) if one["MESSAGE"].startswith(f"{reference} noted: success")]
+        said = [one for one in map(json.loads, lines) if one["MESSAGE"].startswith(name)]
+        return said if len(said) > 1 else []
 
-    (entry,) = wait_until(entries, "the line in the journal")
-    assert entry["PRIORITY"] == "6"
+    said = wait_until(entries, "the lines in the journal")
+    messages = [one["MESSAGE"] for one in said]
+    assert messages[0] == f"{name}: started (push by grace, {sha[:7]})"
+    assert re.fullmatch(rf"{name}: success in \d.*", messages[1])
+    assert {one["PRIORITY"] for one in said} == {"6"}
     assert machine.journal("--priority=err") == []
 
 

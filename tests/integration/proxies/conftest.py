@@ -39,7 +39,9 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
 
 
 @pytest.fixture(scope="session", params=["caddy", "nginx"])
-def proxy(request: pytest.FixtureRequest, daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def proxy(
+    request: pytest.FixtureRequest, daemon: Daemon, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
     with Proxy(request.param, daemon, tmp_path_factory.mktemp("proxy") / request.param).running() as made:
         yield made
 

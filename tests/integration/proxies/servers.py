@@ -32,11 +32,13 @@ http {{
 _CADDY = """
 {{
     admin off
+    grace_period 1s
     local_certs
     skip_install_trust
-    auto_https disable_redirects
+    default_bind 127.0.0.1
     storage file_system {folder}/storage
     https_port {port}
+    http_port {http_port}
 }}
 {snippet}
 """
@@ -44,7 +46,9 @@ _CADDY = """
 
 def snippet(language: str, replaced: Mapping[str, str] | None = None) -> str:
     """A code block of the document, with what differs here in the place of what has to be there."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "docs/proxy.md").read_text(), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        rf"^```{language}\n(.*?)^```$", (ROOT / "docs/proxy.md").read_text(), re.DOTALL | re.MULTILINE
+    )
     (text,) = blocks
     for there, here in (replaced or {}).items():
         assert there in text, f"{there} in the {language} snippet of docs/proxy.md"
@@ -67,7 +71,9 @@ class Proxy:
         self.folder.mkdir()
         argv = self._caddy() if self.name == "caddy" else self._nginx()
         with (self.folder / "log").open("w") as log:
-            process = subprocess.Popen(argv, stdout=log, stderr=log, env={"HOME": str(self.folder), "PATH": "/usr/bin"})
+            process = subprocess.Popen(
+                argv, stdout=log, stderr=log, env={"HOME": str(self.folder), "PATH": "/usr/bin"}
+            )
             try:
                 wait_until(self._answers, f"an answer of {self.name}", within_s=60)
                 yield self
@@ -83,7 +89,8 @@ class Proxy:
 
     def _caddy(self) -> list[str]:
         text = snippet("caddy", {"127.0.0.1:8420": self.daemon.config.server.bind})
-        (self.folder / "Caddyfile").write_text(_CADDY.format(folder=self.folder, port=self.port, snippet=text))
+        places = {"folder": self.folder, "port": self.port, "http_port": self.http_port}
+        (self.folder / "Caddyfile").write_text(_CADDY.format(snippet=text, **places))
         self.trust = self.folder / "storage/pki/authorities/local/root.crt"
         return [program("caddy"), "run", "--config", str(self.folder / "Caddyfile"), "--adapter", "caddyfile"]
 
@@ -99,13 +106,10 @@ class Proxy:
         text = _NGINX.format(folder=self.folder, snippet=snippet("nginx", replaced))
         (self.folder / "nginx.conf").write_text(text)
         self.trust = self.folder / "cert.pem"
-        subprocess.run(
-            [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-            + ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}", "-days", "2"]
-            + ["-keyout", str(self.folder / "key.pem"), "-out", str(self.trust)],
-            check=True,
-            capture_output=True,
-        )
+        certificate = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        certificate += ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}"]
+        places = ["-keyout", str(self.folder / "key.pem"), "-out", str(self.trust)]
+        subprocess.run([program("openssl"), "req", "-x509", *certificate, *places], check=True, capture_output=True)
         return [program("nginx"), "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", "stderr"]
 
 

@@ -57,41 +57,37 @@ def test_a_login_over_tls_gets_a_cookie_that_travels_over_tls_only(stranger):
 
 
 def test_plain_http_leads_to_tls(proxy):
-    if proxy.name == "caddy":
-        pytest.skip("Caddy does so on port 80 by itself, which is not ours here")
     connection = http.client.HTTPConnection("127.0.0.1", proxy.http_port, timeout=30)
-    connection.request("GET", "/projects?x=1", headers={"Host": "evil.example"})
+    connection.request("GET", "/projects?x=1", headers={"Host": HOST})
     answer = connection.getresponse()
 
-    assert (answer.status, answer.headers["Location"]) == (301, f"https://{HOST}/projects?x=1")
+    assert answer.status in (301, 308)
+    # Caddy, which knows that it is not at 443 here, names the port.
+    assert answer.headers["Location"].replace(f":{proxy.port}", "") == f"https://{HOST}/projects?x=1"
     connection.close()
 
 
-def test_a_signed_push_of_20_mib_is_deployed(forge, operator):
-    body = json.dumps(push(padding="x" * (20 * MIB), after=forge_tip(operator))).encode()
+def test_a_signed_push_of_20_mib_is_deployed(forge, operator, repository):
+    body = json.dumps(push(after=repository.tip(), padding="x" * (20 * MIB))).encode()
 
     answer = forge.send(body)
 
     assert (answer.status, answer.text) == (200, "Deployment triggered")
-    assert operator.wait_for_end(answer.headers["X-Deployment-Id"]).trigger == "push"
+    assert operator.wait_for_end(answer.headers["X-Deployment-Id"]).status == "success"
 
 
-def forge_tip(operator) -> str:
-    """Any commit: what is fetched is told elsewhere."""
-    return "1234567890abcdef1234567890abcdef12345678"
-
-
-def test_a_body_as_large_as_github_sends_passes_and_a_larger_one_does_not(forge):
+def test_a_body_as_large_as_github_sends_passes_and_a_larger_one_does_not(proxy, forge):
     padded = json.dumps(push(ref="refs/heads/other", padding=""))
 
     answer = forge.send(padded.replace('"padding": ""', f'"padding": "{"x" * (25 * MIB - len(padded))}"').encode())
     assert answer.text.startswith("Branch other ignored"), (answer.status, answer.text)
 
     try:
-        refused = forge.send(b"x" * (25 * MIB + 1))
-    except (BrokenPipeError, ConnectionResetError):
-        return  # an answer that came before the body was sent, and went under
-    assert refused.status == 413
+        refused = forge.send(b"x" * (25 * MIB + 1)).status
+    except OSError:
+        refused = None  # closed while the body was still being sent
+    # Deployer refuses by the head and closes; Caddy may learn of the end before it has read the answer.
+    assert refused == 413 if proxy.name == "nginx" else refused in (413, 502, None)
 
 
 def test_a_line_of_a_live_log_arrives_at_once(member, running, gate):
@@ -114,21 +110,16 @@ def test_many_requests_over_one_connection_are_all_answered(proxy):
 
 
 def test_the_address_on_record_is_the_clients_and_not_the_proxys_or_a_forged_one(daemon, proxy, forge, project):
-    stranger = TlsBrowser(proxy, headers=FORGED)
-    assert stranger.log_in(USER, PASSWORD).status == 302
-    stranger.post(f"/projects/{project.name}/delete", {"name": project.name, "confirm": project.name})
-    forge.send(b"{}", X_Hub_Signature_256=None, **{name.replace("-", "_"): value for name, value in FORGED.items()})
-
-    logins = rows(daemon, "SELECT address FROM login_sessions ORDER BY created_at DESC, id DESC LIMIT 1")
-    assert logins == [(CLIENT,)]
-
-
-def test_the_address_of_a_delivery_is_the_senders(daemon, forge, project):
+    forger = TlsBrowser(proxy, headers=FORGED)
+    assert forger.log_in(USER, PASSWORD).status == 302
+    assert forger.post(f"/projects/{project.name}/secret").status == 302
     headers = {name.replace("-", "_"): value for name, value in FORGED.items()}
     forge.send(b"{}", X_Hub_Signature_256=None, **headers)
 
-    statement = "SELECT remote_address FROM deliveries WHERE project_id = ?"
-    assert wait_until(lambda: rows(daemon, statement, project.id), "the delivery's record") == [(CLIENT,)]
+    delivered = "SELECT remote_address FROM deliveries WHERE project_id = ?"
+    assert wait_until(lambda: rows(daemon, delivered, project.id), "the delivery's record") == [(CLIENT,)]
+    assert rows(daemon, "SELECT address FROM audit_events WHERE subject = ?", project.name) == [(CLIENT,)]
+    assert rows(daemon, "SELECT DISTINCT address FROM login_sessions") == [(CLIENT,)]
 
 
 def test_who_guesses_is_throttled_whatever_addresses_are_forged(proxy, daemon):
@@ -144,24 +135,25 @@ def test_who_guesses_is_throttled_whatever_addresses_are_forged(proxy, daemon):
 
 
 def test_links_are_made_of_the_configured_address_whatever_host_is_claimed(proxy, member, project):
+    page = f"/projects/{project.name}"
+    webhook = f"https://{HOST}/webhook/{project.id}"
+    assert webhook in TlsBrowser(proxy, member.cookie, FORGED).get(page).text
     for headers in (FORGED, {**FORGED, "Host": "evil.example"}):
-        browser = TlsBrowser(proxy, member.cookie, headers)
-        for path in (f"/projects/{project.name}", "/", "/login"):
-            answer = browser.get(path)
-            said = answer.text + str(answer.headers)
-            assert "evil.example" not in said
-            if answer.status == 200 and path.startswith("/projects"):
-                assert f"https://{HOST}/webhook/{project.id}" in answer.text or proxy.name == "caddy"
-        assert "evil.example" not in str(TlsBrowser(proxy, headers=headers).get("/projects").headers)
-    assert f"https://{HOST}/webhook/{project.id}" in member.get(f"/projects/{project.name}").text
+        known, unknown = TlsBrowser(proxy, member.cookie, headers), TlsBrowser(proxy, headers=headers)
+        answers = [known.get(page), known.get("/"), unknown.get(page), unknown.get("/login")]
+        if proxy.name == "nginx":  # Caddy answers for the names that it knows, and for no other.
+            assert webhook in answers[0].text
+        for answer in answers:
+            assert "evil.example" not in answer.text + str(answer.headers)
 
 
-def test_a_change_that_comes_from_another_site_is_refused_and_one_from_our_own_is_not(member):
-    for origin, status in (("https://evil.example", 403), (f"https://{HOST}", 302)):
-        answer = member.request(
-            "POST",
-            "/logout" if status == 403 else "/settings/path",
-            b"",
-            {"Content-Type": "application/x-www-form-urlencoded", "Origin": origin},
-        )
-        assert (answer.status == 403) is (status == 403), answer.text
+def test_a_change_is_let_through_from_our_own_pages_alone(member):
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    def post(**headers: str) -> int:
+        return member.request("POST", "/settings/path", b"path=", {**form, **headers}).status
+
+    assert post(Origin=f"https://{HOST}") == 302
+    assert post(Origin="https://evil.example") == 403
+    assert post(Origin="null") == 403
+    assert post() == 403
