@@ -59,6 +59,7 @@ class Lab:
         )
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != b"ready\n":
+            self._close()
             raise NotPossible("no namespaces or control groups of its own")
         self._outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         # What an earlier run left behind when it was killed.
@@ -69,6 +70,10 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self.leave()
         os.close(self._outside)
+        self._close()
+
+    def _close(self) -> None:
+        """The holder ends when its input does, and the namespaces with it."""
         assert self._holder.stdin is not None
         assert self._holder.stdout is not None
         self._holder.stdin.close()
