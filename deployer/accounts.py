@@ -1,41 +1,31 @@
-"""Use cases of users: set-up, login and its throttle, sessions, passwords."""
+"""Use cases of users: the first one's set-up link, making, changing and removing them, and their passwords."""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
-import secrets
-from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import clock, settings
-from deployer.db import Database
-from deployer.errors import DeployerError, InvalidInput
-from deployer.models.user import LoginSession, Throttle, User
-from deployer.security import passwords
+from deployer import clock, sessions, settings
+from deployer.errors import InvalidInput, InvalidTransition, NotFound
+from deployer.models.user import User
+from deployer.security import passwords, tokens
 
 _SETUP_TOKEN = "setup_token_hash"  # noqa: S105 (a setting's name)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\Z")
 
-FREE_FAILURES = 5
-FIRST_WAIT_S = 30
-LONGEST_WAIT_S = 15 * 60
-FORGET_AFTER = timedelta(hours=1)
+ADMIN, MEMBER = "admin", "member"
+"""The two roles. A member looks, deploys and cancels; an admin may do everything."""
 
 
-class LoginThrottled(DeployerError):
-    """Too many failures of this account or address; ``wait_s`` says how long to wait."""
-
-    def __init__(self, wait_s: int) -> None:
-        super().__init__(f"Too many failed logins. Try again in {clock.duration_words(wait_s)}.")
-        self.wait_s = wait_s
+def role(is_admin: bool) -> str:
+    return ADMIN if is_admin else MEMBER
 
 
-# Set-up and users -----------------------------------------------------------------------------------------------
+# The set-up link ------------------------------------------------------------------------------------------------
 
 
 def has_users(connection: sa.Connection) -> bool:
@@ -44,153 +34,124 @@ def has_users(connection: sa.Connection) -> bool:
 
 def new_setup_token(connection: sa.Connection) -> str:
     """A token for the one-time set-up link; an earlier one is no longer good."""
-    token = secrets.token_urlsafe(24)
-    settings.put(connection, _SETUP_TOKEN, _digest(token))
+    token = tokens.new()
+    settings.put(connection, _SETUP_TOKEN, tokens.digest(token))
     return token
 
 
 def is_setup_token(connection: sa.Connection, token: str) -> bool:
     stored = settings.get(connection, _SETUP_TOKEN)
-    return stored is not None and hmac.compare_digest(stored, _digest(token))
+    return stored is not None and hmac.compare_digest(stored, tokens.digest(token))
 
 
-def create_user(
-    database: Database, username: str, email: str, password: str, *, is_admin: bool, setup_token: str | None = None
-) -> str:
-    """A new user's id. With ``setup_token`` only as long as that is good: it ends with the first user.
+def use_setup_token(connection: sa.Connection, token: str) -> None:
+    """Raises InvalidInput where the link is no longer good, in the transaction of what it is used for."""
+    if not is_setup_token(connection, token):
+        raise InvalidInput({"token": "This set-up link is no longer good."})
+
+
+# Making users ---------------------------------------------------------------------------------------------------
+
+
+def new_user(username: str, email: str, password: str, *, is_admin: bool) -> User:
+    """A user for `add`. Made before the transaction: the hash takes a core for tens of milliseconds.
 
     Raises InvalidInput.
     """
     errors: dict[str, str] = {}
     if not _NAME.match(username):
         errors["username"] = "Use letters, digits and . _ @ -, beginning with a letter or digit."
-    if not _EMAIL.match(email) or len(email) > 255:
-        errors["email"] = "Give an e-mail address."
+    problem = email_problem(email)
+    if problem:
+        errors["email"] = problem
     problem = passwords.problem(password)
     if problem:
         errors["password"] = problem
     if errors:
         raise InvalidInput(errors)
-    # Computed before the transaction: it takes a core for tens of milliseconds.
-    password_hash = passwords.hash_password(password)
-    with database.write_session() as session:
-        connection = session.connection()
-        if setup_token is not None and not is_setup_token(connection, setup_token):
-            raise InvalidInput({"token": "This set-up link is no longer good."})
-        if session.scalar(sa.select(User.id).where(User.username == username)):
-            raise InvalidInput({"username": "There is already a user of this name."})
-        user = User(
-            id=clock.new_id(),
-            username=username,
-            email=email,
-            password_hash=password_hash,
-            is_admin=is_admin,
-            created_at=clock.now(),
-        )
-        session.add(user)
-        settings.put(connection, _SETUP_TOKEN, None)
-        return user.id
+    return User(
+        id=clock.new_id(),
+        username=username,
+        email=email,
+        password_hash=passwords.hash_password(password),
+        is_admin=is_admin,
+        created_at=clock.now(),
+    )
 
 
-# Login ----------------------------------------------------------------------------------------------------------
+def add(session: Session, user: User) -> None:
+    """Keep a new user; with the first one the set-up link ends. Raises InvalidInput where the name is taken."""
+    if session.scalar(sa.select(User.id).where(User.username == user.username)):
+        raise InvalidInput({"username": "There is already a user of this name."})
+    session.add(user)
+    settings.put(session.connection(), _SETUP_TOKEN, None)
 
 
-def log_in(database: Database, username: str, password: str, *, address: str) -> User | None:
-    """The user, or None where name or password is wrong. Raises LoginThrottled.
+def email_problem(email: str) -> str | None:
+    """Why an address cannot be taken, in words; None if it can."""
+    if not _EMAIL.match(email) or len(email) > 255 or not email.isprintable():
+        return "Give an e-mail address."
+    return None
 
-    The hash is computed outside any transaction, and the failure is written down before it is told.
+
+# Finding and changing them --------------------------------------------------------------------------------------
+
+
+def everybody(session: Session) -> list[User]:
+    return list(session.scalars(sa.select(User).order_by(sa.func.lower(User.username))))
+
+
+def find(session: Session, name_or_id: str) -> User:
+    """Raises NotFound."""
+    user = session.scalar(sa.select(User).where((User.username == name_or_id) | (User.id == name_or_id)))
+    if user is None:
+        raise NotFound("User not found")
+    return user
+
+
+def change_role(session: Session, user: User, *, is_admin: bool) -> None:
+    """Raises InvalidTransition for the last administrator.
+
+    ``session`` is a write transaction: of two who take the role from each other at once only one succeeds.
     """
-    keys = [f"account:{username[:255]}", f"address:{address}"]
-    with database.read() as connection:
-        _refuse_throttled(connection, keys)
-        user_id, password_hash = connection.execute(
-            sa.select(User.id, User.password_hash).where(User.username == username)
-        ).first() or (None, None)
-    is_right = passwords.verify(password_hash, password)
-    with database.write_session() as session:
-        connection = session.connection()
-        # Asked again: guesses that come at once have all passed the first question.
-        _refuse_throttled(connection, keys)
-        if not is_right:
-            for key in keys:
-                _note_failure(connection, key)
-            return None
-        session.execute(sa.delete(Throttle).where(Throttle.key == keys[0]))
-        return session.get(User, user_id)
+    if not is_admin:
+        _refuse_last_admin(session, user)
+    user.is_admin = is_admin
 
 
-def _refuse_throttled(connection: sa.Connection, keys: list[str]) -> None:
-    until: datetime | None = connection.scalar(
-        sa.select(sa.func.max(Throttle.blocked_until, type_=Throttle.blocked_until.type)).where(
-            Throttle.key.in_(keys)
+def remove(session: Session, user: User) -> None:
+    """Remove a user with their sessions and codes. Raises InvalidTransition for the last administrator."""
+    _refuse_last_admin(session, user)
+    session.delete(user)
+
+
+def _refuse_last_admin(session: Session, user: User) -> None:
+    if user.is_admin and not session.scalar(sa.select(sa.exists().where(User.is_admin, User.id != user.id))):
+        raise InvalidTransition(
+            f"{user.username} is the only administrator.", hint="Make somebody else an administrator first."
         )
-    )
-    now = clock.now()
-    if until and until > now:
-        raise LoginThrottled(max(1, round((until - now).total_seconds())))
 
 
-def _note_failure(connection: sa.Connection, key: str) -> None:
-    now = clock.now()
-    row = connection.execute(
-        sa.select(Throttle.failures, Throttle.last_failure_at).where(Throttle.key == key)
-    ).first()
-    failures = 1 if row is None or now - row.last_failure_at > FORGET_AFTER else row.failures + 1
-    over = failures - FREE_FAILURES
-    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(over, 16)) if over >= 0 else 0
-    connection.execute(sa.delete(Throttle).where(Throttle.key == key))
-    connection.execute(
-        sa.insert(Throttle).values(
-            key=key, failures=failures, last_failure_at=now, blocked_until=now + timedelta(seconds=wait_s)
-        )
-    )
+def change_email(session: Session, user_id: str, email: str) -> None:
+    """Raises InvalidInput."""
+    problem = email_problem(email)
+    if problem:
+        raise InvalidInput({"email": problem})
+    session.execute(sa.update(User).where(User.id == user_id).values(email=email))
 
 
-# Sessions -------------------------------------------------------------------------------------------------------
+# Passwords ------------------------------------------------------------------------------------------------------
 
 
-def open_session(session: Session, user: User, *, days: int, address: str, agent: str) -> str:
-    """Begin a login; the token goes into the cookie."""
-    token = secrets.token_urlsafe(32)
-    now = clock.now()
-    session.add(
-        LoginSession(
-            token_hash=_digest(token),
-            user_id=user.id,
-            address=address[:64],
-            agent=agent[:255],
-            created_at=now,
-            expires_at=now + timedelta(days=days),
-        )
-    )
-    return token
-
-
-def user_of(session: Session, token: str) -> User | None:
-    """Who is logged in with ``token``; None if the session has ended."""
-    found = session.get(LoginSession, _digest(token))
-    return found.user if found and found.expires_at > clock.now() else None
-
-
-def close_session(session: Session, token: str) -> None:
-    session.execute(sa.delete(LoginSession).where(LoginSession.token_hash == _digest(token)))
-
-
-def change_password(database: Database, user: User, present: str, new: str, *, token: str) -> None:
-    """Set a new password and end every other session of the user. Raises InvalidInput."""
-    if not passwords.verify(user.password_hash, present):
-        raise InvalidInput({"present_password": "This is not your present password."})
+def new_password_hash(new: str) -> str:
+    """For `set_password`; made before the transaction. Raises InvalidInput."""
     problem = passwords.problem(new)
     if problem:
         raise InvalidInput({"new_password": problem})
-    password_hash = passwords.hash_password(new)
-    with database.write() as connection:
-        connection.execute(sa.update(User).where(User.id == user.id).values(password_hash=password_hash))
-        connection.execute(
-            sa.delete(LoginSession).where(LoginSession.user_id == user.id, LoginSession.token_hash != _digest(token))
-        )
+    return passwords.hash_password(new)
 
 
-def _digest(token: str) -> str:
-    """Tokens are long and random, so a plain hash keeps them."""
-    return hashlib.sha256(token.encode()).hexdigest()
+def set_password(session: Session, user_id: str, password_hash: str, *, token: str | None = None) -> None:
+    """Set a new password and end the user's sessions, but that of ``token``."""
+    session.execute(sa.update(User).where(User.id == user_id).values(password_hash=password_hash))
+    sessions.end_all(session, user_id, but=token)

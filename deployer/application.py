@@ -15,7 +15,21 @@ from deployer.api import session_api, streams
 from deployer.api.documents import Documents
 from deployer.installation import Installation
 from deployer.security import keyfile
-from deployer.web import auth, dashboard, deployments, errors, gate, projects, servers, settings, text
+from deployer.web import (
+    account,
+    audit,
+    auth,
+    dashboard,
+    deployments,
+    errors,
+    gate,
+    mail,
+    projects,
+    servers,
+    settings,
+    text,
+    users,
+)
 from deployer.web.context import orm
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +63,21 @@ def create_app(installation: Installation) -> Flask:
     login_manager = LoginManager(app, add_context_processor=False)
     login_manager.user_loader(auth.load_user)
     gate.init_app(app)
-    for part in (auth, dashboard, projects, deployments, servers, settings, session_api, streams):
+    parts = (
+        auth,
+        account,
+        dashboard,
+        projects,
+        deployments,
+        servers,
+        settings,
+        mail,
+        users,
+        audit,
+        session_api,
+        streams,
+    )
+    for part in parts:
         app.register_blueprint(part.blueprint)
     receive = app.extensions["deployer.hooks"] = hooks.Receiver(installation)
     pages = app.wsgi_app

@@ -7,18 +7,23 @@ them, and a test holds the two together.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from deployer import mail_addresses
 from deployer.errors import ConfigError
 
 ENV_PREFIX = "DEPLOYER_"
 DEFAULT_FILE = Path("config.toml")
+SMTP_SECURITY = ("starttls", "tls", "none")
+MIN_SMTP_PASSWORD = 4
+"""A shorter secret cannot be hidden in what the server says."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,20 @@ class AuthSettings:
 
 
 @dataclass(frozen=True)
+class SmtpSettings:
+    """What is empty here (a port of 0 too) is entered in the dashboard."""
+
+    host: str = ""
+    port: int = 0
+    security: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    from_: str = ""
+    to: str = ""
+    ca_file: str = ""
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings. ``source`` is the file they came from, for messages."""
 
@@ -77,6 +96,7 @@ class Config:
     ssh: SshSettings = field(default_factory=SshSettings)
     logs: LogSettings = field(default_factory=LogSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
+    smtp: SmtpSettings = field(default_factory=SmtpSettings)
     source: str = ""
 
     @property
@@ -98,6 +118,29 @@ class Config:
 
 
 SECTIONS: tuple[str, ...] = tuple(f.name for f in fields(Config) if f.name != "source")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of a section. ``name`` is its field, which differs where the key is a word of Python (``from``)."""
+
+    name: str
+    type: Any
+    is_secret: bool
+
+
+def key_of(name: str) -> str:
+    """The key in the file, and in the variable's name, of a field."""
+    return name.removesuffix("_")
+
+
+def settings_of(section: str) -> dict[str, Setting]:
+    """The settings of a section by their keys."""
+    kind = _section_type(section)
+    types = typing.get_type_hints(kind)
+    every: tuple[Field[Any], ...] = fields(kind)
+    # What dataclasses do not show, errors do not show either.
+    return {key_of(one.name): Setting(one.name, types[one.name], not one.repr) for one in every}
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -141,18 +184,19 @@ def _from_document(document: dict[str, Any], source: str) -> dict[str, dict[str,
             raise ConfigError(f"{source}: {section}: unknown section; there are {', '.join(SECTIONS)}.")
         if not isinstance(given, dict):
             raise ConfigError(f"{source}: {section}: should be a section, written as [{section}].")
-        known = typing.get_type_hints(_section_type(section))
+        known = settings_of(section)
         for key, value in given.items():
             if key not in known:
                 raise ConfigError(f"{source}: {section}.{key}: unknown key; there are {', '.join(known)}.")
-            values[section][key] = _typed(value, known[key], f"{source}: {section}.{key}")
+            values[section][known[key].name] = _typed(value, known[key], f"{source}: {section}.{key}")
     return values
 
 
-def _typed(value: Any, expected: Any, where: str) -> Any:
+def _typed(value: Any, setting: Setting, where: str) -> Any:
     # bool is a subclass of int in Python, but `threads = true` is a mistake.
-    if type(value) is not expected:
-        raise ConfigError(f"{where}: should be {_type_words(expected)}, but is {value!r}.")
+    if type(value) is not setting.type:
+        found = "" if setting.is_secret else f", but is {value!r}"
+        raise ConfigError(f"{where}: should be {_type_words(setting.type)}{found}.")
     return value
 
 
@@ -162,15 +206,15 @@ def _type_words(expected: Any) -> str:
 
 def _override(values: dict[str, dict[str, Any]], environ: Mapping[str, str]) -> None:
     names = {
-        f"{ENV_PREFIX}{section}_{key}".upper(): (section, key, expected)
+        f"{ENV_PREFIX}{section}_{key}".upper(): (section, setting)
         for section in SECTIONS
-        for key, expected in typing.get_type_hints(_section_type(section)).items()
+        for key, setting in settings_of(section).items()
     }
     sections = tuple(f"{ENV_PREFIX}{section}_".upper() for section in SECTIONS)
     for name, text in environ.items():
         if name in names:
-            section, key, expected = names[name]
-            values[section][key] = _parsed(text, expected, f"environment: {name}")
+            section, setting = names[name]
+            values[section][setting.name] = _parsed(text, setting.type, f"environment: {name}")
         elif name.startswith(sections):
             raise ConfigError(f"environment: {name}: there is no such setting.")
 
@@ -195,8 +239,10 @@ def _check(config: Config) -> None:
 
     def refuse(key: str, expected: str) -> None:
         section, name = key.split(".")
-        value = getattr(getattr(config, section), name)
-        raise ConfigError(f"{config.source or 'environment'}: {key}: should be {expected}, but is {value!r}.")
+        setting = settings_of(section)[name]
+        value = getattr(getattr(config, section), setting.name)
+        found = "" if setting.is_secret else f", but is {value!r}"
+        raise ConfigError(f"{config.source or 'environment'}: {key}: should be {expected}{found}.")
 
     bounds = {
         "server.trusted_proxies": (0, 16),
@@ -210,6 +256,7 @@ def _check(config: Config) -> None:
         "logs.max_bytes_per_command": (64 * 1024, 1 << 32),
         "logs.max_spool_bytes": (1024 * 1024, 1 << 40),
         "auth.session_days": (1, 3650),
+        "smtp.port": (0, 65535),
     }
     for key, (low, high) in bounds.items():
         section, name = key.split(".")
@@ -224,6 +271,32 @@ def _check(config: Config) -> None:
         refuse("storage.data_dir", "a folder")
     if config.logs.level not in ("debug", "info", "warning", "error"):
         refuse("logs.level", "debug, info, warning or error")
+    _check_smtp(config.smtp, refuse)
+
+
+def _check_smtp(smtp: SmtpSettings, refuse: Callable[[str, str], None]) -> None:
+    if smtp.host and not is_host(smtp.host):
+        refuse("smtp.host", "the name or the address of a mail server")
+    if smtp.security not in ("", *SMTP_SECURITY):
+        refuse("smtp.security", "starttls, tls or none")
+    if 0 < len(smtp.password) < MIN_SMTP_PASSWORD:
+        refuse("smtp.password", f"at least {MIN_SMTP_PASSWORD} characters long")
+    try:
+        if smtp.from_:
+            mail_addresses.sender(smtp.from_)
+    except ValueError:
+        refuse("smtp.from", "an address such as deploy@example.com, or Deployer <deploy@example.com>")
+    try:
+        mail_addresses.split(smtp.to)
+    except ValueError:
+        refuse("smtp.to", "e-mail addresses with commas between")
+    if smtp.ca_file and not Path(smtp.ca_file).is_absolute():
+        refuse("smtp.ca_file", "the absolute path of a file of certificates")
+
+
+def is_host(text: str) -> bool:
+    """Whether this can be the name of a host, or its address (IPv6 without brackets)."""
+    return len(text) <= 253 and re.fullmatch(r"[A-Za-z0-9._:-]+", text) is not None and not text.startswith("-")
 
 
 def _is_web_address(text: str) -> bool:

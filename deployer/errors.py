@@ -93,3 +93,14 @@ class GitError(DeployerError):
 def as_sentence(problem: str) -> str:
     """A problem named by a rule (``give a branch``), as the error that stands at a field."""
     return problem[0].upper() + problem[1:] + "."
+
+
+class MailError(DeployerError):
+    """A mail could not be handed to its server; the message holds the server's own words.
+
+    ``is_permanent`` says that the server will not take this mail from this sender for these people later either.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", is_permanent: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_permanent = is_permanent

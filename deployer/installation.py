@@ -99,11 +99,16 @@ def _keeps_secrets(path: Path) -> bool:
         return False
     connection = sqlite3.connect(path)
     try:
-        return connection.execute("SELECT 1 FROM projects LIMIT 1").fetchone() is not None
-    except sqlite3.Error:
-        return False  # empty, or no database: whoever opens it says so
+        return any(_is_there(connection, what) for what in ("projects", "users WHERE totp_secret IS NOT NULL"))
     finally:
         connection.close()
+
+
+def _is_there(connection: sqlite3.Connection, what: str) -> bool:
+    try:
+        return connection.execute(f"SELECT 1 FROM {what} LIMIT 1").fetchone() is not None  # noqa: S608 (our own words)
+    except sqlite3.Error:
+        return False  # empty, older, or no database: whoever opens it says so
 
 
 def runner_is_up(data_dir: DataDir) -> bool:

@@ -11,13 +11,14 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import clock, project_secrets, servers, working_copies
+from deployer import clock, mail_addresses, project_secrets, servers, working_copies
 from deployer.commands import git
 from deployer.config import Config
 from deployer.errors import InvalidInput, InvalidTransition, NotFound, as_sentence
 from deployer.installation import DataDir
 from deployer.models.delivery import Counter
 from deployer.models.deployment import RUNNING, Deployment
+from deployer.models.notification import Occasion
 from deployer.models.project import Project, Step
 from deployer.models.server import Server
 from deployer.security.vault import Vault
@@ -55,6 +56,11 @@ class ProjectInput:
     shell: str = "sh"
     auto_deploy: bool = True
     cancel_running: bool = False
+    mail_on_success: bool = False
+    mail_on_failure: bool = True
+    mail_on_recovery: bool = True
+    mail_on_interruption: bool = True
+    mail_to: str = ""
 
 
 def validate(given: ProjectInput, config: Config) -> None:
@@ -80,6 +86,10 @@ def validate(given: ProjectInput, config: Config) -> None:
         if problem:
             errors["steps"] = f"Step {number}: {problem}"
             break
+    try:
+        mail_addresses.split(given.mail_to)
+    except ValueError as error:
+        errors["mail_to"] = str(error)
     if errors:
         raise InvalidInput(errors)
 
@@ -162,6 +172,9 @@ def _apply(project: Project, given: ProjectInput) -> None:
     project.shell = given.shell
     project.auto_deploy = given.auto_deploy
     project.cancel_running = given.cancel_running
+    for occasion in Occasion:
+        setattr(project, f"mail_on_{occasion}", getattr(given, f"mail_on_{occasion}"))
+    project.mail_to = ", ".join(mail_addresses.split(given.mail_to)) or None
     project.steps.extend(
         Step(
             id=clock.new_id(),
@@ -197,6 +210,8 @@ def as_input(project: Project, data_dir: DataDir) -> ProjectInput:
         shell=project.shell,
         auto_deploy=project.auto_deploy,
         cancel_running=project.cancel_running,
+        **{f"mail_on_{occasion}": getattr(project, f"mail_on_{occasion}") for occasion in Occasion},
+        mail_to=project.mail_to or "",
         steps=[StepInput(step.command, step.name, step.timeout_s) for step in project.steps],
     )
 

@@ -1,4 +1,4 @@
-"""The session API: trigger a deployment and read it, with the cookie of a login."""
+"""The session API: trigger a deployment and read it, and send a test mail, with the cookie of a login."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from deployer.api import serializers
 from deployer.deployments import queue, reading
-from deployer.errors import NotFound
+from deployer.errors import MailError, NotFound, SecretUnreadable
 from deployer.models.project import Project
 from deployer.web.context import changing, installation, me, orm
 from deployer.web.errors import json_error
@@ -31,7 +31,7 @@ def deploy() -> ResponseReturnValue:
     if commit is not None and not isinstance(commit, str):
         return json_error(400, "commit is a commit's id, or left out")
     name = orm.session().scalar(sa.select(Project.name).where(Project.id == project_id))
-    with changing("deployment.asked_for", name or project_id, commit) as session:
+    with changing("deployment.requested", name or project_id, commit) as session:
         deployment_id = queue.deploy_by_hand(
             session.connection(),
             project_id,
@@ -60,3 +60,19 @@ def show(deployment_id: str) -> ResponseReturnValue:
         ],
         project=serializers.project(deployment.project),
     )
+
+
+@blueprint.post("/email/test")
+def test_email() -> ResponseReturnValue:
+    """Send a test mail with the settings in force; a refusal is told in the server's own words."""
+    # Imported here: a process that sends nothing does not carry mail and TLS in memory.
+    from deployer.notifications import delivery
+
+    # The mail server may take seconds: no snapshot of the database is held open meanwhile.
+    orm.session().expunge_all()
+    orm.session().rollback()
+    try:
+        delivery.send_test(installation())
+    except (MailError, SecretUnreadable) as error:
+        return json_error(400, str(error))
+    return jsonify(success=True, message="Test email sent")

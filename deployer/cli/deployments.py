@@ -23,7 +23,7 @@ def deploy(context: Context, project: str, commit: str | None, follow: bool) -> 
     from deployer.deployments import queue, reading
 
     installation = context.installation
-    with context.changing("deployment.asked_for", project, commit) as session:
+    with context.changing("deployment.requested", project, commit) as session:
         deployment_id = queue.deploy_by_hand(
             session.connection(),
             projects.find(session, project).id,
@@ -57,7 +57,7 @@ def cancel(context: Context, deployment: str, as_json: bool) -> None:
     with Session(database.engine) as session:
         found = reading.find(session, deployment)
         deployment_id, ref = found.id, found.ref
-    with context.changing("deployment.cancelled", ref) as session:
+    with context.changing("deployment.cancel_requested", ref) as session:
         is_accepted = lifecycle.request_cancel(session.connection(), deployment_id, context.actor)
         status = lifecycle.status_of(session.connection(), deployment_id)
     assert status is not None

@@ -45,7 +45,7 @@ def doctor(ctx: click.Context) -> None:
     context: Context = ctx.obj
     config = context.config
     has_failed = False
-    for check in (_git, _shell, _ssh, _folder, _key, _database, _disk, _clock, _user, _address, _runner):
+    for check in (_git, _shell, _ssh, _folder, _key, _database, _disk, _clock, _user, _address, _mail, _runner):
         for finding in _findings(check, config):
             has_failed = has_failed or finding.level is Level.FAILURE
             _show(finding)
@@ -222,6 +222,45 @@ def _address(config: Config) -> Iterator[Finding]:
             f"{url} does not answer: {getattr(error, 'reason', error)}.",
             f"Start Deployer, and see that {host} leads here.",
         )
+
+
+def _mail(config: Config) -> Iterator[Finding]:
+    import sqlite3
+
+    import sqlalchemy as sa
+    from sqlalchemy.exc import DBAPIError
+
+    from deployer import migrations
+    from deployer.notifications import mail_settings, smtp
+
+    path = config.database_path
+    # Read-only, and without the installation: asking changes nothing.
+    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(f"file:{path}?mode=ro", uri=True))
+    try:
+        if not path.exists() or migrations.is_behind(path):
+            return
+        with engine.connect() as connection:
+            found = mail_settings.load(connection, config)
+    except (sqlite3.Error, DBAPIError, DeployerError):
+        return  # what is wrong with the database is said by its own check
+    finally:
+        engine.dispose()
+    if not found.is_complete:
+        yield Finding(Level.OK, "mail", "not set up; no mails are sent.")
+        return
+    server = smtp.Server(
+        host=found.host,
+        port=found.port_in_use,
+        security=found.security,
+        ca_file=found.ca_file,
+        helo=smtp.name_of(config.public_url),
+    )
+    try:
+        said = smtp.greet(server, total_s=PROBE_TIMEOUT_S)
+    except DeployerError as error:
+        yield Finding(Level.WARNING, "mail", str(error.args[0]), error.hint or "See Settings → Mail.")
+    else:
+        yield Finding(Level.OK, "mail", f"{found.host}:{found.port_in_use} answers: {said}")
 
 
 def _runner(config: Config) -> Iterator[Finding]:

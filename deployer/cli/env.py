@@ -28,7 +28,7 @@ def set_variable(context: Context, project: str, assignment: str, secret: bool) 
     if not has_value:
         value = sys.stdin.read().removesuffix("\n")
     installation = context.installation
-    with installation.database.write_session() as session:
+    with context.changing("variable.set", project, name) as session:
         project_secrets.set_variable(
             projects.find(session, project), name, value, secret=secret, vault=installation.vault
         )
@@ -57,7 +57,7 @@ def remove(context: Context, project: str, name: str) -> None:
     """Remove a variable."""
     from deployer import project_secrets, projects
 
-    with context.installation.database.write_session() as session:
+    with context.changing("variable.removed", project, name) as session:
         found = projects.find(session, project)
         wanted = next((variable for variable in found.variables if variable.name == name), None)
         if wanted is None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from deployer.cli.context import Context
+from deployer.errors import InvalidInput
 
 
 @click.group()
@@ -19,6 +20,10 @@ def project() -> None:
 _steps = click.option("--step", "steps", multiple=True, help="A command; give it once for each step, in order.")
 _timeout = click.option("--timeout", type=click.IntRange(1), help="Seconds that each of these steps may take.")
 _auto = click.option("--auto-deploy/--no-auto-deploy", default=None, help="Whether a push deploys (default: yes).")
+_mail_on = click.option(
+    "--mail-on", help="What is told by mail: success, failure, recovery, interruption, with commas between; or none."
+)
+_mail_to = click.option("--mail-to", help="Addresses besides the one in the settings, with commas between.")
 _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON.")
 
 
@@ -34,6 +39,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON."
 @click.option("--path", default="", help="The working copy (default: in a folder of Deployer's own).")
 @click.option("--shell", type=click.Choice(["sh", "bash"]), default="sh", show_default=True)
 @_auto
+@_mail_on
+@_mail_to
 @_json
 @click.pass_obj
 def create(
@@ -47,6 +54,8 @@ def create(
     path: str,
     shell: str,
     auto_deploy: bool | None,
+    mail_on: str | None,
+    mail_to: str | None,
     as_json: bool,
 ) -> None:
     """Make a project; prints the webhook's address and secret."""
@@ -63,8 +72,10 @@ def create(
         path=path,
         shell=shell,
         auto_deploy=auto_deploy is not False,
+        mail_to=mail_to or "",
+        **_switches(mail_on),
     )
-    with installation.database.write_session() as session:
+    with context.changing("project.created", name) as session:
         made = projects.create(
             session, wanted, config=context.config, data_dir=installation.data_dir, vault=installation.vault
         )
@@ -81,6 +92,20 @@ def create(
     click.echo(f"  Payload URL   {facts['webhook_url']}")
     click.echo("  Content type  application/json")
     click.echo(f"  Secret        {secret}")
+
+
+def _switches(mail_on: str | None) -> dict[str, bool]:
+    """What ``--mail-on`` says of each occasion; nothing where it was not given."""
+    from deployer.models.notification import Occasion
+
+    if mail_on is None:
+        return {}
+    wanted = {word.strip() for word in mail_on.split(",") if word.strip()} - {"none"}
+    unknown = wanted - set(Occasion)
+    if unknown:
+        words = ", ".join(Occasion)
+        raise InvalidInput({"mail_on": f"{min(unknown)} is none of {words}; write none for no mails."})
+    return {f"mail_on_{occasion}": occasion in wanted for occasion in Occasion}
 
 
 @project.command("list")
@@ -139,6 +164,8 @@ def table(rows: list[list[str]]) -> str:
 @click.option("--path")
 @click.option("--shell", type=click.Choice(["sh", "bash"]))
 @_auto
+@_mail_on
+@_mail_to
 @click.pass_obj
 def edit(
     context: Context,
@@ -152,13 +179,15 @@ def edit(
     path: str | None,
     shell: str | None,
     auto_deploy: bool | None,
+    mail_on: str | None,
+    mail_to: str | None,
 ) -> None:
     """Change what is given; steps, if any are given, replace the whole list."""
     from deployer import projects
     from deployer.projects import StepInput
 
     installation = context.installation
-    with installation.database.write_session() as session:
+    with context.changing("project.changed", new_name or name, f"was {name}" if new_name else None) as session:
         present = projects.find(session, name)
         wanted = projects.as_input(present, installation.data_dir)
         changes = {
@@ -170,6 +199,8 @@ def edit(
             "path": "" if path is None and server is not None else path,
             "shell": shell,
             "auto_deploy": auto_deploy,
+            "mail_to": mail_to,
+            **_switches(mail_on),
             "steps": [StepInput(step, timeout_s=timeout) for step in steps] or None,
         }
         given = {key: value for key, value in changes.items() if value is not None}
@@ -194,7 +225,7 @@ def delete(context: Context, name: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"Delete {name} with all its deployments and logs?", abort=True)
     installation = context.installation
-    with installation.database.write_session() as session:
+    with context.changing("project.deleted", name) as session:
         folders = projects.delete(session, projects.find(session, name), installation.data_dir)
     projects.remove_files(folders)
     click.echo(f"{name} is deleted.")

@@ -36,6 +36,7 @@ from deployer.models.deployment import (
     Trigger,
 )
 from deployer.models.project import Project
+from deployer.notifications import outbox
 
 ARROWS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset((Status.RUNNING, Status.CANCELLED, Status.SUPERSEDED)),
@@ -291,6 +292,7 @@ def _end(connection: sa.Connection, deployment_id: str, runner_id: str, status: 
     ):
         raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")
     command_lifecycle.end_with_deployment(connection, deployment_id, status, cause, now)
+    outbox.owe(connection, deployment_id, status, now)
 
 
 def record_commit(connection: sa.Connection, deployment_id: str, runner_id: str, **facts: Any) -> None:

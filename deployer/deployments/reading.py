@@ -163,6 +163,25 @@ def log_of(connection: sa.Connection, command: Command, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def end_of_log(connection: sa.Connection, command: Command, limit: int) -> tuple[bytes, bool]:
+    """The last ``limit`` bytes of a command's log, and whether there is more before them."""
+    rows = connection.execute(
+        sa.select(_chunks.c.data)
+        .where(_chunks.c.deployment_id == command.deployment_id, _chunks.c.command_id == command.id)
+        .order_by(_chunks.c.seq.desc())
+        .execution_options(stream_results=True, yield_per=4)
+    )
+    parts: list[bytes] = []
+    size = 0
+    with rows:
+        for (data,) in rows:
+            parts.append(data)
+            size += len(data)
+            if size > limit:
+                break
+    return b"".join(reversed(parts))[-limit:], size > limit
+
+
 def cut_note(size: int) -> bytes:
     return f"\n[… {size} bytes of output were left out here …]\n".encode()
 

@@ -47,6 +47,8 @@ class Notification(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     next_attempt_at: Mapped[datetime]
     last_error: Mapped[str | None] = mapped_column(sa.Text)
+    # Whom the mail server has taken it for already (addresses with commas between): they do not get it again.
+    delivered_to: Mapped[str | None] = mapped_column(sa.Text)
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
 

@@ -19,6 +19,7 @@ class User(Base):
     password_hash: Mapped[str] = mapped_column(sa.String(255))
     is_admin: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime]
+    last_login_at: Mapped[datetime | None]
     # The secret of one-time codes, sealed; with it a login asks for a code too.
     totp_secret: Mapped[bytes | None]
     # The time step of the last code that was taken: each is good once (RFC 6238, 5.2).

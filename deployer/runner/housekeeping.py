@@ -9,14 +9,15 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from deployer import clock
-from deployer.accounts import FORGET_AFTER
 from deployer.db import Database
 from deployer.executors.base import RunState
 from deployer.executors.local import LocalExecutor
 from deployer.executors.ssh import SshExecutor
 from deployer.installation import Installation
+from deployer.logins import FORGET_AFTER
 from deployer.models.deployment import Command
-from deployer.models.user import LoginSession, Throttle
+from deployer.models.user import Invitation, LoginSession, Throttle
+from deployer.notifications import outbox
 
 log = logging.getLogger("deployer.housekeeping")
 
@@ -84,10 +85,12 @@ def _finished_deployment(database: Database, run_id: str) -> str | None:
 
 
 def forget_expired(database: Database) -> None:
-    """Sessions that have ended, and failed logins that no longer count."""
+    """Sessions and invitations that have ended, failed logins that no longer count, and mails of long ago."""
     now = clock.now()
     with database.write() as connection:
         connection.execute(sa.delete(LoginSession).where(LoginSession.expires_at < now))
+        connection.execute(sa.delete(Invitation).where(Invitation.expires_at < now))
         connection.execute(
             sa.delete(Throttle).where(Throttle.blocked_until < now, Throttle.last_failure_at < now - FORGET_AFTER)
         )
+        outbox.forget(connection)

@@ -15,7 +15,7 @@ from deployer import clock
 from deployer.db import retrying
 from deployer.deployments import lifecycle
 from deployer.installation import Installation
-from deployer.runner import housekeeping
+from deployer.runner import housekeeping, mailer
 from deployer.runner.lane import IDLE_WAIT_S, Lane
 
 log = logging.getLogger("deployer.runner")
@@ -36,6 +36,7 @@ class Runner:
         signal.signal(signal.SIGINT, _leave)
         with _only_runner(self._installation.data_dir.runner_lock):
             housekeeping.start(self._installation)
+            mailer.start(self._installation)
             log.info("runner is ready")
             for server_id, deployment_ids in self._adopt().items():
                 self._open(server_id, deployment_ids)

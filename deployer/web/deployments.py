@@ -102,6 +102,6 @@ def _is_newest(deployment: Deployment) -> bool:
 @blueprint.post("/<deployment_id>/cancel")
 def cancel(deployment_id: str) -> ResponseReturnValue:
     deployment = reading.find(orm.session(), deployment_id)
-    with changing("deployment.cancelled", deployment.ref) as session:
+    with changing("deployment.cancel_requested", deployment.ref) as session:
         lifecycle.request_cancel(session.connection(), deployment.id, me().user.username)
     return redirect(url_for("deployments.show", deployment_id=deployment.id))

@@ -13,7 +13,7 @@ from deployer.errors import DeployerError, InvalidInput, InvalidTransition, NotF
 
 log = logging.getLogger("deployer.web")
 
-JSON_PATHS = ("/deploy", "/deploy/")
+JSON_PATHS = ("/deploy", "/email/test")
 _STATUS_OF: dict[type[DeployerError], int] = {
     NotFound: 404,
     InvalidInput: 400,
@@ -33,7 +33,7 @@ def init_app(app: Flask) -> None:
 def wants_json() -> bool:
     """Whether the asker is a program: by the address, or by what it sent or accepts."""
     path = request.path
-    if path == JSON_PATHS[0] or path.startswith(JSON_PATHS[1]) or path.endswith("/stream"):
+    if path in JSON_PATHS or path.startswith("/deploy/") or path.endswith("/stream"):
         return True
     accepted = request.accept_mimetypes
     return request.mimetype == "application/json" or (

@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
 from deployer.errors import InvalidInput
+from deployer.models.notification import Occasion
 from deployer.projects import ProjectInput, StepInput
 
 _DURATION = re.compile(r"\s*(\d{1,7})\s*(s|sec|m|min|h)?\s*\Z", re.IGNORECASE)
+MAIL_SWITCHES = tuple(f"mail_on_{occasion}" for occasion in Occasion)
+"""The project form's boxes of what is told by mail."""
+
 _SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -89,6 +94,7 @@ def _steps(form: MultiDict[str, str]) -> list[StepInput]:
 
 
 def project_without_steps(form: MultiDict[str, str]) -> ProjectInput:
+    switches: dict[str, Any] = {name: name in form for name in MAIL_SWITCHES}
     return ProjectInput(
         name=form.get("name", "").strip(),
         repository_url=form.get("repository_url", "").strip(),
@@ -98,4 +104,6 @@ def project_without_steps(form: MultiDict[str, str]) -> ProjectInput:
         shell=form.get("shell", "sh"),
         auto_deploy="auto_deploy" in form,
         cancel_running="cancel_running" in form,
+        **switches,
+        mail_to=form.get("mail_to", "").strip(),
     )

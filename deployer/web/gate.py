@@ -8,10 +8,42 @@ from flask_login import current_user
 
 from deployer.security import csrf
 from deployer.web import errors
-from deployer.web.context import installation
+from deployer.web.context import installation, me
 
-PUBLIC = frozenset(("auth.login", "auth.setup", "static"))
+PUBLIC = frozenset(("auth.login", "auth.login_code", "auth.setup", "auth.join", "static"))
 """The views that need no login. Every other one, a new one too, is closed to strangers."""
+
+MEMBERS_MAY = frozenset(
+    (
+        "auth.logout",
+        # Looking
+        "dashboard.home",
+        "projects.show",
+        "projects.deliveries",
+        "deployments.index",
+        "deployments.show",
+        "session_api.show",
+        "streams.stream",
+        "streams.changes",
+        # Deploying
+        "projects.deploy",
+        "deployments.again",
+        "deployments.cancel",
+        "session_api.deploy",
+        # One's own account
+        "account.show",
+        "account.change_email",
+        "account.change_password",
+        "account.end_session",
+        "account.end_other_sessions",
+        "account.set_up_two_factor",
+        "account.switch_off_two_factor",
+        "account.renew_recovery_codes",
+    )
+)
+"""The views that need a login, but no administrator. Every other one, a new one too, is closed to members."""
+
+ADMINS_ONLY = "Only an administrator may do this."
 
 _POLICY = "; ".join(
     (
@@ -30,7 +62,15 @@ _POLICY = "; ".join(
 def init_app(app: Flask) -> None:
     app.before_request(_refuse_foreign)
     app.before_request(_require_login)
+    app.before_request(_require_role)
     app.after_request(_seal)
+    # Pages show nobody what the gate would refuse: {% if may('projects.edit') %}.
+    app.add_template_global(may, "may")
+
+
+def may(endpoint: str) -> bool:
+    """Whether who is logged in may use a view."""
+    return endpoint in MEMBERS_MAY or me().user.is_admin
 
 
 def _refuse_foreign() -> None:
@@ -57,12 +97,19 @@ def _require_login() -> ResponseReturnValue | None:
     return redirect(url_for("auth.login", next=target if target != "/" else None))
 
 
+def _require_role() -> ResponseReturnValue | None:
+    # No endpoint: an address that is none, or not for this method, is told as such.
+    if request.endpoint is None or request.endpoint in PUBLIC or may(request.endpoint):
+        return None
+    return errors.answer(403, ADMINS_ONLY)
+
+
 def _seal(response: Response) -> Response:
     headers = response.headers
     headers.setdefault("Content-Security-Policy", _POLICY)
     headers["X-Content-Type-Options"] = "nosniff"
     headers["X-Frame-Options"] = "DENY"
-    headers["Referrer-Policy"] = "same-origin"
+    headers.setdefault("Referrer-Policy", "same-origin")
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if installation().config.is_behind_tls:
         headers["Strict-Transport-Security"] = "max-age=31536000"

@@ -9,6 +9,7 @@ from werkzeug.datastructures import MultiDict
 from deployer import projects, servers, working_copies
 from deployer.errors import InvalidInput
 from deployer.models.project import Project, Step
+from deployer.notifications import mail_settings
 from deployer.projects import ProjectInput
 from deployer.web import forms, repository_check
 from deployer.web.context import changing, installation, orm
@@ -17,8 +18,9 @@ from deployer.web.repository_check import Seen
 
 
 def create() -> ResponseReturnValue:
-    if request.method == "GET":
+    if request.method != "POST":
         given = MultiDict({"branch": "main", "shell": "sh", "auto_deploy": "on"})
+        given.update({name: "on" for name in forms.MAIL_SWITCHES if getattr(ProjectInput, name)})
         given["server"] = request.args.get("server", "")
         return _form(given, [StepRow("git pull origin main"), StepRow()], None)
     if request.form.get("action", "save") != "save":
@@ -37,7 +39,7 @@ def create() -> ResponseReturnValue:
 
 def edit(name: str) -> ResponseReturnValue:
     project = projects.find(orm.session(), name)
-    if request.method == "GET":
+    if request.method != "POST":
         return _form(_filled(project), [_row(step) for step in project.steps] or [StepRow()], project)
     if request.form.get("action", "save") != "save":
         return _pressed(project)
@@ -117,6 +119,8 @@ def _filled(project: Project) -> MultiDict[str, str]:
         given["auto_deploy"] = "on"
     if project.cancel_running:
         given["cancel_running"] = "on"
+    given.update({name: "on" for name in forms.MAIL_SWITCHES if getattr(project, name)})
+    given["mail_to"] = project.mail_to or ""
     return given
 
 
@@ -142,6 +146,7 @@ def _form(
         default_path_there=f"{working_copies.SERVER_CHECKOUTS}/{name}",
         default_timeout=forms.duration_text(config.runner.default_timeout),
         allow_file=config.git.allow_file,
+        sends_mails=mail_settings.is_marked(orm.session().connection()),
     )
 
 

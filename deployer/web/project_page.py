@@ -13,7 +13,7 @@ from deployer.deployments import queue, reading
 from deployer.models.delivery import Counter, Delivery, Verdict
 from deployer.models.deployment import Deployment
 from deployer.models.project import Project
-from deployer.web.context import installation, orm
+from deployer.web.context import installation, me, orm
 
 SHOWN_DEPLOYMENTS = 10
 SHOWN_DELIVERIES = 10
@@ -25,7 +25,6 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
     session = orm.session()
     deployments = reading.of_project(session, project.id, SHOWN_DEPLOYMENTS + 1)
     deliveries = _newest_deliveries(session, project.id)
-    secrets = project_secrets.open_secrets(project, installation().vault)
     return render_template(
         "project.html",
         project=project,
@@ -38,13 +37,20 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
         )
         or 0,
         webhook_url=webhook_url(project),
-        webhook_secret=secrets.webhook_secret.decode(),
+        webhook_secret=_webhook_secret(project),
         has_token=project.https_token is not None,
         errors=errors or {},
         typed=request.form if errors else {},
         access=access_said,
         default_timeout=installation().config.runner.default_timeout,
     )
+
+
+def _webhook_secret(project: Project) -> str:
+    """Only for who may see it: the page of everybody else does not even hold it."""
+    if not me().user.is_admin:
+        return ""
+    return project_secrets.open_secrets(project, installation().vault).webhook_secret.decode()
 
 
 def _newest_deliveries(session: Session, project_id: str) -> list[Delivery]:

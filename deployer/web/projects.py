@@ -41,7 +41,7 @@ def deploy(name: str) -> ResponseReturnValue:
     project = _find(name)
     commit = request.form.get("commit", "").strip() or None
     try:
-        with changing("deployment.asked_for", project.name, commit) as session:
+        with changing("deployment.requested", project.name, commit) as session:
             deployment_id = queue.deploy_by_hand(
                 session.connection(),
                 project.id,
@@ -57,7 +57,7 @@ def deploy(name: str) -> ResponseReturnValue:
 @blueprint.route("/<name>/delete", methods=["GET", "POST"])
 def delete(name: str) -> ResponseReturnValue:
     project = _find(name)
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("project_delete.html", project=project, error=None)
     if request.form.get("name") != project.name:
         error = "Type the project's name to confirm."
@@ -74,7 +74,7 @@ def delete(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<name>/secret")
 def rotate_secret(name: str) -> ResponseReturnValue:
-    with changing("webhook_secret.replaced", name) as session:
+    with changing("webhook_secret.renewed", name) as session:
         project_secrets.rotate_webhook_secret(_find(name, session), installation().vault)
     flash("The webhook has a new secret. Enter it at GitHub too; until then its deliveries are refused.")
     return redirect(url_for("projects.show", name=name, _anchor="webhook"))

@@ -67,7 +67,7 @@ def _shown(host_key: str | None) -> dict[str, str] | None:
 
 @blueprint.route("/new", methods=["GET", "POST"])
 def create() -> ResponseReturnValue:
-    if request.method == "GET":
+    if request.method != "POST":
         return _form(MultiDict({"port": "22", "username": "deploy"}), None)
     try:
         wanted = _wanted()
@@ -82,7 +82,7 @@ def create() -> ResponseReturnValue:
 @blueprint.route("/<server_name>/edit", methods=["GET", "POST"])
 def edit(server_name: str) -> ResponseReturnValue:
     server = _find(server_name)
-    if request.method == "GET":
+    if request.method != "POST":
         return _form(_filled(server), server)
     try:
         wanted = _wanted()
@@ -133,7 +133,7 @@ def _form(given: MultiDict[str, str], server: Server | None, errors: dict[str, s
 @blueprint.route("/<server_name>/delete", methods=["GET", "POST"])
 def delete(server_name: str) -> ResponseReturnValue:
     server = _find(server_name)
-    if request.method == "GET":
+    if request.method != "POST":
         return _deletion(server)
     try:
         with changing("server.deleted", server.name) as session:
@@ -189,7 +189,7 @@ def trust(server_name: str) -> ResponseReturnValue:
 def test(server_name: str) -> ResponseReturnValue:
     _find(server_name)
     _let_go()
-    server_check.test(installation(), name, actor())
+    server_check.test(installation(), server_name, actor())
     return redirect(url_for("servers.show", server_name=server_name, _anchor="test"))
 
 

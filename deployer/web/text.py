@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from flask import Flask, current_app, url_for
 from flask_login import current_user
 
-from deployer import __version__, clock
+from deployer import __version__, clock, sessions
 from deployer.deployments import reading, verdicts
-from deployer.web import forms
+from deployer.web import agents, forms
 from deployer.web.context import orm
 
 # user@host:path (scp's form), or scheme://user@host:port/path.
@@ -35,6 +35,8 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(is_local, "is_local")
     app.add_template_global(verdicts.in_words, "in_words")
     app.add_template_global(lambda: reading.changes(orm.session()), "changes")
+    app.add_template_filter(agents.in_words, "agent")
+    app.add_template_filter(sessions.public_id, "session_id")
     app.add_template_global(took, "took")
     app.add_template_global(clock.now, "now")
     app.add_template_global(asset, "asset")

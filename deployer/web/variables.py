@@ -45,7 +45,7 @@ def change_variable(name: str, variable_id: str) -> ResponseReturnValue:
 
 def remove_variable(name: str, variable_id: str) -> ResponseReturnValue:
     found = project_secrets.find_variable(projects.find(orm.session(), name), variable_id)
-    with changing("variable.deleted", name, found.name) as session:
+    with changing("variable.removed", name, found.name) as session:
         project_secrets.remove_variable(projects.find(session, name), variable_id)
     return _back(name)
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from deployer import clock, invitations
+from deployer.models import Notification
+from deployer.models.notification import NotificationStatus, Occasion
 from tests.browser.faults import Faults
 from tests.browser.parts import BrowserContext, Page, axe_script, expect
-from tests.browser.places import fill_step, press, state
+from tests.browser.places import fill_step, log_in, press, state
+from tests.support.authenticator import switch_on
 from tests.support.daemon import Daemon
 from tests.support.forge import Forge
 from tests.support.operator import Operator
 from tests.support.repository import Repository
+from tests.support.standing import PASSWORD, make_user
 
 pytestmark = pytest.mark.browser
 
@@ -70,10 +76,34 @@ def scene(
     ids["queued"] = operator.deployments()[-1].id
     ids["cancelled"] = operator.deploy(loud)
     operator.cancel(ids["cancelled"])
-    yield ids
+    owe_mails(operator, ids["failed"])
+    member = make_user(daemon, "a-rather-long-name-of-a-member-without-any-place-to-break-it-xx", is_admin=False)
+    switch_on(daemon.installation, member.username)
+    yield {**ids, "member": member.id}
     is_open.touch()
     for one in ids.values():
         operator.wait_for_end(one)
+
+
+def owe_mails(operator: Operator, deployment_id: str) -> None:
+    """A mail in each state, with errors of several lengths."""
+    now = clock.now()
+    words = ["550 5.1.1 " + "x" * 120, "The mail server refused the login: 535 5.7.8 try " * 4, None]
+    with operator.database.write_session() as session:
+        for status, error in zip(NotificationStatus, words, strict=True):
+            session.add(
+                Notification(
+                    id=clock.new_id(),
+                    deployment_id=deployment_id,
+                    occasion=Occasion.FAILURE,
+                    status=status,
+                    attempts=2,
+                    next_attempt_at=now + timedelta(days=1),
+                    last_error=error,
+                    created_at=now,
+                    sent_at=now if status is NotificationStatus.SENT else None,
+                )
+            )
 
 
 def nothing(_: Page) -> None:
@@ -109,9 +139,44 @@ def refuse_settings(page: Page) -> None:
     expect(page.locator("#path-error")).to_be_visible()
 
 
+def refuse_mail(page: Page) -> None:
+    page.locator("#host").fill("smtp.example.com")
+    page.locator("#port").fill("x")
+    page.locator("#username").fill("deployer")
+    page.locator("#password").fill("open sesame")
+    page.get_by_label("None").check()
+    press(page, "Save")
+    expect(page.locator("#security-error")).to_be_visible()
+
+
+def send_test_mail(page: Page) -> None:
+    press(page, "Send a test mail")
+    expect(page.locator("#test-said .box")).to_be_visible()
+
+
 def refuse_deletion(page: Page) -> None:
     press(page, "Delete the project")
     expect(page.locator("#name-error")).to_be_visible()
+
+
+def refuse_account(page: Page) -> None:
+    page.locator("#present_password").fill("wrong")
+    page.locator("#new_password").fill("short")
+    press(page, "Change the password")
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    expect(page.locator("[aria-invalid]")).to_have_count(1)
+
+
+def refuse_code(page: Page) -> None:
+    page.get_by_label("Code", exact=True).fill("12")
+    press(page, "Switch it on")
+    expect(page.locator("#code-error")).to_be_visible()
+
+
+def invite(page: Page) -> None:
+    page.get_by_label("E-mail address").fill(f"{'long-' * 8}name@example.com")
+    press(page, "Make a link")
+    expect(page.locator("#invitation")).to_be_visible()
 
 
 def is_live(page: Page) -> None:
@@ -137,6 +202,17 @@ PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "a cancelled deployment": ("/deployments/{cancelled}", nothing),
     "settings": ("/settings", nothing),
     "refused settings": ("/settings", refuse_settings),
+    "mail settings": ("/settings/mail", nothing),
+    "refused mail settings": ("/settings/mail", refuse_mail),
+    "mail settings after a test mail": ("/settings/mail", send_test_mail),
+    "users": ("/settings/users", nothing),
+    "users after an invitation": ("/settings/users", invite),
+    "a user's removal": ("/settings/users/{member}/remove", nothing),
+    "the audit log": ("/settings/audit", nothing),
+    "an audit log without a match": ("/settings/audit?text=nothing-like-it", nothing),
+    "one's account": ("/account", nothing),
+    "a refused password": ("/account", refuse_account),
+    "a set-up of two-factor login": ("/account/two-factor", refuse_code),
     "no such page": ("/nowhere", nothing),
 }
 
@@ -195,6 +271,49 @@ def test_the_door_locks_nobody_out(
     is_sound(page, axe)
     page.goto("/setup?token=spent")
     expect(page.get_by_role("heading", name="Not allowed")).to_be_visible()
+    is_sound(page, axe)
+
+
+def test_two_factor_login_and_what_members_see_lock_nobody_out(
+    open_context: Callable[..., BrowserContext], daemon: Daemon, scene: dict[str, str], axe: str, faults: Faults
+) -> None:
+    faults.expect("status of 40[013]")
+    name = "somebody-with-a-device"
+    make_user(daemon, name, is_admin=False)
+    device, codes = switch_on(daemon.installation, name)
+    page = open_context(daemon, bypass_csp=True).new_page()
+    page.goto("/login")
+    log_in(page, name, PASSWORD)
+    expect(page.get_by_role("heading", name="Your code")).to_be_visible()
+    is_sound(page, axe)
+    page.get_by_label("Code from your authenticator app").fill(device.wrong())
+    press(page, "Log in")
+    expect(page.get_by_role("alert")).to_be_visible()
+    is_sound(page, axe)
+    page.get_by_label("Code from your authenticator app").fill(codes[0])
+    press(page, "Log in")
+    expect(page.locator(".flash")).to_be_visible()
+    is_sound(page, axe)
+    for path in (f"/projects/{LONG}", "/settings", "/account", "/account/two-factor"):
+        page.goto(path)
+        is_sound(page, axe)
+    page.get_by_label("Your password").fill(PASSWORD)
+    press(page, "Make new recovery codes")
+    expect(page.locator("#recovery-codes")).to_be_visible()
+    is_sound(page, axe)
+
+
+def test_the_invitations_page_locks_nobody_out(
+    open_context: Callable[..., BrowserContext], daemon: Daemon, axe: str, faults: Faults
+) -> None:
+    faults.expect("status of 40[03]")
+    with daemon.installation.database.write_session() as session:
+        _, token = invitations.invite(session, "new@example.com", is_admin=True, by="ada")
+    page = open_context(daemon, bypass_csp=True).new_page()
+    page.goto(f"/join?token={token}")
+    is_sound(page, axe)
+    press(page, "Create the account")
+    expect(page.locator("#username-error")).to_be_visible()
     is_sound(page, axe)
 
 

@@ -37,7 +37,7 @@ def test_a_changed_password_ends_other_sessions_and_takes_the_place_of_the_old_o
     make_user(daemon, "grace", "an old long phrase")
     page, other = open_context(daemon).new_page(), open_context(daemon).new_page()
     for one in (page, other):
-        one.goto("/login?next=/settings")
+        one.goto("/login?next=/account")
         log_in(one, "grace", "an old long phrase")
         expect(one.get_by_role("heading", name="Your account")).to_be_visible()
     page.get_by_label("Present password").fill("not this one")

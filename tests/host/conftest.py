@@ -21,13 +21,13 @@ PARTS = ("podman", "runc", "debootstrap", "busybox", "ip", "unshare", "nsenter")
 def lab() -> Iterator[Lab]:
     missing = [part for part in PARTS if shutil.which(part) is None]
     if os.getuid() != 0 or missing:
-        pytest.skip(f"needs root and {', '.join(PARTS)}")
+        pytest.exit(f"nothing was tested: this needs root and {', '.join(PARTS)}", returncode=0)
     try:
         with Lab() as made:
             made.probe()
             yield made
     except NotPossible as reason:
-        pytest.skip(f"this host runs no container: {reason}")
+        pytest.exit(f"nothing was tested: this host runs no container for us: {reason}", returncode=0)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,11 @@ ip link set lo up && echo ready && exec cat
 """
 
 
+OPTIONS = ("--cap-add=SYS_ADMIN,SYS_PTRACE", "--security-opt=seccomp=unconfined", "--cgroupns=private")
+OPTIONS += ("--pids-limit=-1", "--network=host")
+"""Of every container here. The network is the lab's; the limit of processes would need a control group of its own."""
+
+
 class NotPossible(Exception):
     """This host does not let a test run a container."""
 
@@ -111,10 +116,9 @@ class Lab:
             shutil.copy(shutil.which("busybox") or "", root / "busybox")
             archive = run(["tar", "-C", str(root), "-c", "."])
         name = "localhost/deployer-probe:1"
-        options = ["--rm", "--cap-add=SYS_ADMIN,SYS_PTRACE", "--security-opt=seccomp=unconfined"]
         try:
             self.podman("import", "-", name, given=archive)
-            self.podman("run", *options, "--cgroupns=private", "--network=host", name, "/busybox", "true")
+            self.podman("run", "--rm", *OPTIONS, name, "/busybox", "true")
         except OSError as error:
             raise NotPossible(str(error)) from error
 

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from tests.host.lab import Lab, checkout
+from tests.host.lab import OPTIONS, Lab, checkout
 from tests.support.browser import Answer, Browser
 from tests.support.forge import push, sign
 from tests.support.waiting import wait_until
@@ -38,14 +38,7 @@ class Machine:
 
     def boot(self) -> None:
         self._lab.podman("rm", "--force", "--time=0", "--ignore", NAME)
-        options = ["--systemd=always", "--cap-add=SYS_ADMIN,SYS_PTRACE", "--security-opt=seccomp=unconfined"]
-        options += [
-            "--add-host=server:127.0.0.1",
-            "--cgroupns=private",
-            "--pids-limit=-1",
-            "--network=host",
-            "--hostname=server",
-        ]
+        options = [*OPTIONS, "--systemd=always", "--hostname=server", "--add-host=server:127.0.0.1"]
         self._lab.podman(
             "run", "--detach", f"--name={NAME}", *options, f"--volume={self._wheels}:/wheels:ro",
             self._lab.image(), "/bin/sh", "-c", _INIT

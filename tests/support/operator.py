@@ -59,14 +59,7 @@ class Operator:
     def change(self, project: Project, **given: Any) -> Project:
         with self.database.write_session() as session:
             present = projects.find(session, project.id)
-            wanted = ProjectInput(
-                name=present.name,
-                repository_url=present.repository_url,
-                branch=present.branch,
-                path=present.path,
-                shell=present.shell,
-                steps=[StepInput(step.command, step.name, step.timeout_s) for step in present.steps],
-            )
+            wanted = projects.as_input(present, self.installation.data_dir)
             if "steps" in given:
                 given["steps"] = _steps(given["steps"])
             projects.update(

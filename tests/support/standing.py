@@ -13,6 +13,7 @@ from deployer import accounts
 from deployer.config import Config
 from deployer.installation import Installation
 from deployer.models import Project
+from deployer.models.user import User
 from tests.support.browser import Browser
 from tests.support.daemon import Daemon
 from tests.support.forge import Forge
@@ -21,13 +22,17 @@ from tests.support.repository import Repository
 from tests.support.waiting import wait_until
 
 USER = "ada"
+MEMBER = "grace"
 PASSWORD = "correct horse battery"
 
 _numbers = itertools.count(1)
 
 
-def make_user(daemon: Daemon, name: str = USER, password: str = PASSWORD) -> None:
-    accounts.create_user(daemon.installation.database, name, f"{name}@example.com", password, is_admin=True)
+def make_user(daemon: Daemon, name: str = USER, password: str = PASSWORD, *, is_admin: bool = True) -> User:
+    user = accounts.new_user(name, f"{name}@example.com", password, is_admin=is_admin)
+    with daemon.installation.database.write_session() as session:
+        accounts.add(session, user)
+    return user
 
 
 def logged_in(daemon: Daemon, name: str = USER, password: str = PASSWORD) -> Browser:
@@ -39,11 +44,12 @@ def logged_in(daemon: Daemon, name: str = USER, password: str = PASSWORD) -> Bro
 
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Web and runner, shared by every test that leaves it as it was. It knows one user."""
+    """Web and runner, shared by every test that leaves it as it was. It knows an administrator and a member."""
     shared = Daemon(tmp_path_factory.mktemp("daemon"))
     try:
         shared.start()
         make_user(shared)
+        make_user(shared, MEMBER, is_admin=False)
         yield shared
     finally:
         shared.close()
@@ -127,8 +133,27 @@ def _cookie(daemon: Daemon) -> str:
 
 @pytest.fixture
 def member(daemon: Daemon, _cookie: str) -> Browser:
-    """Somebody who is logged in."""
+    """Somebody who is logged in, for whatever needs no more than that: the administrator."""
     return Browser(daemon, _cookie)
+
+
+@pytest.fixture
+def admin(member: Browser) -> Browser:
+    """The administrator, where the role matters."""
+    return member
+
+
+@pytest.fixture(scope="session")
+def _plain_cookie(daemon: Daemon) -> str:
+    cookie = logged_in(daemon, MEMBER).cookie
+    assert cookie
+    return cookie
+
+
+@pytest.fixture
+def plain_member(daemon: Daemon, _plain_cookie: str) -> Browser:
+    """Somebody whose role is member."""
+    return Browser(daemon, _plain_cookie)
 
 
 @pytest.fixture

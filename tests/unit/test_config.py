@@ -16,11 +16,11 @@ from deployer.errors import ConfigError
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
 SETTINGS = [
-    (section, setting.name, getattr(getattr(Config(), section), setting.name))
+    (section, configuration.key_of(setting.name), getattr(getattr(Config(), section), setting.name))
     for section in configuration.SECTIONS
     for setting in fields(getattr(Config(), section))
 ]
-"""Every setting: its section, its name and its default."""
+"""Every setting: its section, its key and its default."""
 
 OTHER_VALUES = {
     "server.bind": "0.0.0.0:80",
@@ -29,6 +29,10 @@ OTHER_VALUES = {
     "logs.level": "debug",
     "logs.max_bytes_per_command": 1 << 20,
     "logs.max_spool_bytes": 1 << 22,
+    "smtp.host": "mail.example.com",
+    "smtp.security": "tls",
+    "smtp.from": "Deployer <deploy@example.com>",
+    "smtp.to": "ops@example.com, ada@example.com",
 }
 
 
@@ -38,6 +42,10 @@ def another_value(section: str, name: str, default: object) -> object:
     if path in OTHER_VALUES:
         return OTHER_VALUES[path]
     return default + 1 if isinstance(default, int) else "/elsewhere"
+
+
+def value_of(loaded: Config, section: str, key: str) -> object:
+    return getattr(getattr(loaded, section), configuration.settings_of(section)[key].name)
 
 
 @pytest.fixture
@@ -72,7 +80,7 @@ def test_each_setting_can_be_set_in_the_file(write, section, name, default):
 
     loaded = load(write(f"[{section}]\n{name} = {written}\n"), environ={})
 
-    assert getattr(getattr(loaded, section), name) == value
+    assert value_of(loaded, section, name) == value
 
 
 @pytest.mark.parametrize(("section", "name", "default"), SETTINGS)
@@ -82,7 +90,7 @@ def test_each_setting_can_be_overridden_by_the_environment(write, section, name,
 
     loaded = load(path, environ={f"DEPLOYER_{section}_{name}".upper(): str(value)})
 
-    assert getattr(getattr(loaded, section), name) == value
+    assert value_of(loaded, section, name) == value
 
 
 def test_the_environment_wins_over_the_file(write):
@@ -136,6 +144,13 @@ def test_the_environment_says_yes_and_no_in_several_words(tmp_path, monkeypatch,
         ("[server]\npublic_url = 'https://[::1'\n", "server.public_url: should be an address such as"),
         ("[storage]\ndata_dir = ''\n", "storage.data_dir: should be a folder, but is ''."),
         ("[logs]\nlevel = 'loud'\n", "logs.level: should be debug, info, warning or error, but is 'loud'."),
+        ("[smtp]\nhost = 'mail example com'\n", "smtp.host: should be the name or the address of a mail server"),
+        ("[smtp]\nport = 65536\n", "smtp.port: should be between 0 and 65535, but is 65536."),
+        ("[smtp]\nsecurity = 'ssl'\n", "smtp.security: should be starttls, tls or none, but is 'ssl'."),
+        ("[smtp]\nfrom = 'deploy'\n", "smtp.from: should be an address such as deploy@example.com"),
+        ("[smtp]\nfrom_ = 'deploy@example.com'\n", "smtp.from_: unknown key; there are host, port, security"),
+        ("[smtp]\nto = 'a@example.com, b'\n", "smtp.to: should be e-mail addresses with commas between"),
+        ("[smtp]\nca_file = 'ca.pem'\n", "smtp.ca_file: should be the absolute path"),
         ("[server\n", "is not valid TOML"),
     ],
 )
@@ -218,3 +233,15 @@ def test_the_example_has_a_line_on_every_setting(section, name, default):
     place = next(number for number, line in enumerate(lines) if line.startswith(f"{name} = "))
 
     assert re.match(r"# \S.*[.]\Z", lines[place - 1])
+
+
+@pytest.mark.parametrize("text", ["password = 12345678\n", "password = 'abc'\n"])
+def test_a_password_is_shown_neither_by_its_error_nor_by_the_configuration(write, text):
+    with pytest.raises(ConfigError, match=r"smtp\.password: should be") as caught:
+        load(write(f"[smtp]\n{text}"), environ={})
+    assert "1234" not in str(caught.value)
+    assert "abc" not in str(caught.value)
+
+    loaded = load(write("[smtp]\npassword = 'open sesame'\n"), environ={})
+    assert loaded.smtp.password == "open sesame"
+    assert "sesame" not in repr(loaded)

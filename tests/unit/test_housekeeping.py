@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from deployer import accounts, clock
+from deployer import accounts, clock, invitations, logins, sessions
 from deployer.executors.local import LocalExecutor
-from deployer.models.user import LoginSession, Throttle, User
+from deployer.models.user import Invitation, LoginSession, Throttle
 from deployer.runner import housekeeping
 
 
@@ -43,7 +43,7 @@ def note(installation):
 
 def test_failed_logins_that_no_longer_count_are_forgotten(installation, executor, throttles, note):
     now = clock.now()
-    long_ago = now - accounts.FORGET_AFTER - timedelta(minutes=1)
+    long_ago = now - logins.FORGET_AFTER - timedelta(minutes=1)
     note("account:old", failed_at=long_ago, blocked_until=long_ago)
     note("account:recent", failed_at=now - timedelta(minutes=1), blocked_until=now - timedelta(minutes=1))
     note("account:blocked", failed_at=long_ago, blocked_until=now + timedelta(minutes=1))
@@ -54,11 +54,11 @@ def test_failed_logins_that_no_longer_count_are_forgotten(installation, executor
 
 
 def test_sessions_that_have_ended_are_forgotten(installation, operator, executor):
-    accounts.create_user(installation.database, "ada", "ada@example.com", "correct horse battery", is_admin=True)
     with installation.database.write_session() as session:
-        user = session.scalars(sa.select(User)).one()
+        user = accounts.new_user("ada", "ada@example.com", "correct horse battery", is_admin=True)
+        accounts.add(session, user)
         for days in (-1, 1):
-            accounts.open_session(session, user, days=days, address="192.0.2.1", agent="a browser")
+            sessions.begin(session, user, days=days, address="192.0.2.1", agent="a browser")
 
     housekeeping.tidy(installation, executor)
 
@@ -66,8 +66,24 @@ def test_sessions_that_have_ended_are_forgotten(installation, operator, executor
     assert left.expires_at > clock.now()
 
 
+def test_invitations_that_have_ended_are_forgotten(installation, operator, executor):
+    with installation.database.write_session() as session:
+        for email in ("late@example.com", "good@example.com"):
+            invitations.invite(session, email, is_admin=False, by="ada")
+        session.flush()
+        session.execute(
+            sa.update(Invitation)
+            .where(Invitation.email == "late@example.com")
+            .values(expires_at=clock.now() - timedelta(seconds=1))
+        )
+
+    housekeeping.tidy(installation, executor)
+
+    assert [row.email for row in operator.rows(sa.select(*Invitation.__table__.columns))] == ["good@example.com"]
+
+
 def test_a_chore_that_fails_is_told_and_does_not_stop_the_others(installation, executor, throttles, note, caplog):
-    long_ago = clock.now() - accounts.FORGET_AFTER - timedelta(minutes=1)
+    long_ago = clock.now() - logins.FORGET_AFTER - timedelta(minutes=1)
     note("account:old", failed_at=long_ago, blocked_until=long_ago)
     shutil.rmtree(installation.data_dir.spool)
 

@@ -55,6 +55,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_attempt_at", sa.BigInteger(), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("delivered_to", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("sent_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
@@ -70,6 +71,7 @@ def upgrade() -> None:
         "ix_notifications_due", "notifications", ["next_attempt_at"], sqlite_where=sa.text("status = 'pending'")
     )
     op.create_index("ix_notifications_created", "notifications", ["created_at"])
+    op.add_column("users", sa.Column("last_login_at", sa.BigInteger(), nullable=True))
     op.add_column("users", sa.Column("totp_secret", sa.LargeBinary(), nullable=True))
     op.add_column("users", sa.Column("totp_last_step", sa.BigInteger(), nullable=True))
     op.create_table(
@@ -106,3 +108,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_events")),
     )
     op.create_index(op.f("ix_audit_events_at"), "audit_events", ["at"])
+    op.create_index("ix_audit_events_action", "audit_events", ["action", "id"])

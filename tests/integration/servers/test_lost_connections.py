@@ -139,7 +139,7 @@ class TestGivenUp:
         assert deployment.cause == "web1 cannot be reached: connection refused, for 1 s (ssh.reconnect_for)"
         assert processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
         ssh.start()
-        operator.change(project, steps=["echo next"], path="", server=project.server_id)
+        operator.change(project, steps=["echo next"])
         assert operator.wait_for_end(operator.deploy(project)).status == "success"
         assert not processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
         assert not (user.home / ".deployer/spool" / step.id / "output").exists()

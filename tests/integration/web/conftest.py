@@ -12,6 +12,8 @@ from tests.support.browser import Browser
 from tests.support.daemon import Daemon
 from tests.support.standing import (  # noqa: F401 (fixtures)
     _cookie,
+    _plain_cookie,
+    admin,
     config,
     daemon,
     forge,
@@ -22,6 +24,7 @@ from tests.support.standing import (  # noqa: F401 (fixtures)
     make_user,
     member,
     operator,
+    plain_member,
     project,
     repository,
     running,

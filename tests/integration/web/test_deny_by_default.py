@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from deployer import servers
+from deployer import accounts, clock, invitations, servers, sessions
 from deployer.application import create_app
 from deployer.config import Config, StorageSettings
 from deployer.installation import Installation
-from deployer.models import Server
+from deployer.models import Notification, Server
+from deployer.models.notification import NotificationStatus, Occasion
 from deployer.servers import ServerInput
+from tests.support.standing import MEMBER, USER
 
-OPEN = {"/login", "/setup", "/static/<path:filename>"}
+OPEN = {"/login", "/login/code", "/setup", "/join", "/static/<path:filename>"}
 """What a stranger may ask for. A view that is added elsewhere must refuse them."""
 
 
@@ -26,14 +28,33 @@ def routes(tmp_path_factory) -> list[tuple[str, str]]:
     return [(method, rule.rule) for rule in rules for method in sorted(rule.methods or ())]
 
 
-def filled(rule: str, project, deployment_id: str) -> str:
+def filled(rule: str, project, deployment_id: str, people: dict[str, str]) -> str:
     """The address of things that are really there: not to be found would be no proof."""
+    for name, value in people.items():
+        rule = rule.replace(f"<{name}>", value)
     return (
         rule.replace("<name>", project.name)
         .replace("<deployment_id>", deployment_id)
         .replace("<server_name>", project.server.name)
         .replace("<variable_id>", project.variables[0].id)
+        .replace("<notification_id>", deployment_id)
     )
+
+
+def owe(operator, deployment_id: str) -> None:
+    """A mail about a deployment that was given up; it has the deployment's id."""
+    now = clock.now()
+    row = Notification(
+        id=deployment_id,
+        deployment_id=deployment_id,
+        occasion=Occasion.FAILURE,
+        status=NotificationStatus.GIVEN_UP,
+        attempts=1,
+        next_attempt_at=now,
+        created_at=now,
+    )
+    with operator.database.write_session() as session:
+        session.add(row)
 
 
 @pytest.fixture
@@ -46,14 +67,27 @@ def subject(make_project, operator):
     return operator.change(project)
 
 
-def test_every_route_but_the_open_ones_refuses_strangers(routes, stranger, subject, operator):
+@pytest.fixture
+def people(operator) -> dict[str, str]:
+    """A user, a session and an invitation that are really there."""
+    with operator.database.write_session() as session:
+        user = accounts.find(session, MEMBER)
+        token = sessions.begin(session, user, days=1, address="192.0.2.9", agent="a browser")
+        invitation, _ = invitations.invite(session, "new@example.com", is_admin=False, by=USER)
+        session.flush()
+        one = next(one for one in sessions.of_user(session, user.id) if sessions.is_of(one, token))
+        return {"user_id": user.id, "session_id": sessions.public_id(one), "invitation_id": invitation.id}
+
+
+def test_every_route_but_the_open_ones_refuses_strangers(routes, stranger, subject, operator, people):
     deployment_id = operator.deploy(subject)
     # Its server's host key is not trusted, so it ends at once.
     deployment = operator.wait_for_end(deployment_id)
+    owe(operator, deployment_id)
     closed = [(method, rule) for method, rule in routes if rule not in OPEN]
     assert len(closed) > 30
     for method, rule in closed:
-        path = filled(rule, subject, deployment_id)
+        path = filled(rule, subject, deployment_id, people)
         assert "<" not in path
         for headers in ({}, {"Sec-Fetch-Site": "same-origin"}, {"Accept": "application/json"}):
             answer = stranger.request(method, path, headers=headers)
@@ -84,7 +118,7 @@ def test_static_files_do_not_lead_out_of_their_folder(member, path):
     assert member.get(path).status in (308, 404)
 
 
-def test_reading_changes_nothing(routes, member, subject, operator, running):
+def test_reading_changes_nothing(routes, member, subject, operator, running, people):
     """Every GET, by somebody who may: nothing that is stored is another afterwards, but for what the runner does."""
 
     def stored() -> list[tuple]:
@@ -96,8 +130,12 @@ def test_reading_changes_nothing(routes, member, subject, operator, running):
                 "deployments",
                 "users",
                 "login_sessions",
+                "invitations",
+                "recovery_codes",
+                "audit_events",
                 "deliveries",
                 "settings",
+                "notifications",
             )
             return [
                 tuple(row)
@@ -105,8 +143,9 @@ def test_reading_changes_nothing(routes, member, subject, operator, running):
                 for row in connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1")
             ]
 
+    owe(operator, running)
     before = stored()
     for method, rule in routes:
         if method in ("GET", "HEAD", "OPTIONS") and not rule.endswith("/stream"):
-            member.request(method, filled(rule, subject, running).replace("<path:filename>", "deployer.css"))
+            member.request(method, filled(rule, subject, running, people).replace("<path:filename>", "deployer.css"))
     assert stored() == before

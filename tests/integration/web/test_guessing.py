@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from deployer import accounts
+from deployer import logins
 from tests.support.browser import Browser
 from tests.support.forge import Forge, push
 from tests.support.operator import Operator
@@ -35,20 +35,20 @@ def account(proxied_daemon) -> str:
 
 
 def test_an_account_is_throttled_whatever_addresses_the_guesses_come_from(proxied_daemon, account):
-    for _ in range(accounts.FREE_FAILURES):
+    for _ in range(logins.FREE_FAILURES):
         answer = guess(proxied_daemon, account)
         assert (answer.status, answer.json) == WRONG
 
     refused = guess(proxied_daemon, account, PASSWORD)
 
     assert refused.status == 429
-    assert 0 < int(refused.headers["Retry-After"]) <= accounts.FIRST_WAIT_S
+    assert 0 < int(refused.headers["Retry-After"]) <= logins.FIRST_WAIT_S
     assert refused.json["error"].startswith("Too many failed logins. Try again in ")
 
 
 def test_an_address_is_throttled_whatever_names_it_tries(proxied_daemon, account):
     address = next(_addresses)
-    for number in range(accounts.FREE_FAILURES):
+    for number in range(logins.FREE_FAILURES):
         assert guess(proxied_daemon, f"nobody-{number}", address=address).status == 401
 
     assert guess(proxied_daemon, account, PASSWORD, address).status == 429
@@ -56,7 +56,7 @@ def test_an_address_is_throttled_whatever_names_it_tries(proxied_daemon, account
 
 
 def test_the_login_page_says_how_long_to_wait(proxied_daemon, account):
-    for _ in range(accounts.FREE_FAILURES):
+    for _ in range(logins.FREE_FAILURES):
         guess(proxied_daemon, account)
 
     answer = Browser(proxied_daemon).log_in(account, PASSWORD)
@@ -67,7 +67,7 @@ def test_the_login_page_says_how_long_to_wait(proxied_daemon, account):
 
 def test_a_success_forgets_the_failures_of_its_account(proxied_daemon, account):
     for _ in range(2):
-        for _ in range(accounts.FREE_FAILURES - 1):
+        for _ in range(logins.FREE_FAILURES - 1):
             assert guess(proxied_daemon, account).status == 401
         assert guess(proxied_daemon, account, PASSWORD).status == 200
 
@@ -83,14 +83,14 @@ def test_guesses_that_come_at_once_are_no_more_than_guesses_one_by_one(proxied_d
         thread.join()
 
     assert set(answers) <= {401, 429}
-    assert answers.count(401) <= accounts.FREE_FAILURES
+    assert answers.count(401) <= logins.FREE_FAILURES
 
 
 def test_nobody_learns_who_exists(proxied_daemon, account):
     """An unknown name gets the same answers as a known one, the throttle's too."""
 
     def answers(name: str):
-        asked = [guess(proxied_daemon, name) for _ in range(accounts.FREE_FAILURES + 1)]
+        asked = [guess(proxied_daemon, name) for _ in range(logins.FREE_FAILURES + 1)]
         return [(one.status, one.text, sorted(name for name in one.headers if name != "Date")) for one in asked]
 
     assert answers(account) == answers("nobody-of-this-name")

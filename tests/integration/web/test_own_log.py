@@ -10,6 +10,7 @@ def test_the_log_holds_no_token_of_an_address_no_password_and_no_signature(daemo
     operator.set_https_token(project, "ghp_not_for_the_log")
     stranger = Browser(daemon)
     stranger.get("/setup?token=one-time-link")
+    stranger.get("/join?token=an-invitation")
     stranger.get("/login?next=/projects?secret=in-a-query")
     stranger.log_in("ada", PASSWORD)
     forge.push()
@@ -18,6 +19,14 @@ def test_the_log_holds_no_token_of_an_address_no_password_and_no_signature(daemo
 
     said = daemon.log
 
-    for secret in ("one-time-link", "in-a-query", PASSWORD, "ghp_not_for_the_log", "ab" * 32, forge.secret.decode()):
+    for secret in (
+        "one-time-link",
+        "an-invitation",
+        "in-a-query",
+        PASSWORD,
+        "ghp_not_for_the_log",
+        "ab" * 32,
+        forge.secret.decode(),
+    ):
         assert secret not in said
     assert stranger.cookie not in said

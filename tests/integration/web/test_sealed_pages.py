@@ -43,7 +43,10 @@ def pages(member, stranger, operator, project, running, forge):
         (member, "GET", f"/deployments/{running}"),
         (member, "GET", f"/deployments/{failed}"),
         (member, "GET", "/settings"),
-        (member, "POST", "/settings/password"),
+        (member, "GET", "/account"),
+        (member, "POST", "/account/password"),
+        (member, "GET", "/account/two-factor"),
+        (member, "GET", "/settings/users"),
         (member, "GET", "/no-such-page"),
         (member, "POST", "/"),
     ]

@@ -51,7 +51,7 @@ def account(daemon) -> str:
 
 def change(browser, present: str = PASSWORD, new: str = NEW, again: str | None = None):
     fields = {"present_password": present, "new_password": new, "new_password_again": new if again is None else again}
-    return browser.post("/settings/password", fields)
+    return browser.post("/account/password", fields)
 
 
 def test_a_changed_password_ends_every_other_session_and_keeps_this_one(daemon, account):

@@ -1,0 +1,1 @@
+"""What events owe people: an outbox, the mails in it, and how they are sent."""

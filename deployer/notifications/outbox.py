@@ -1,0 +1,219 @@
+"""The outbox: what a deployment's end owes people, written with that end and kept until it is sent or given up.
+
+    pending ──► sent | given_up
+       ▲────────────────┘  by hand
+
+An attempt is claimed before it is made: the row says when the next one is due, and only then is the mail sent. A
+runner that is killed in between sends it once more when that time has come, with the same Message-ID; none is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from deployer import clock
+from deployer.models.base import table_of
+from deployer.models.deployment import Deployment, Status
+from deployer.models.notification import Notification, NotificationStatus, Occasion
+from deployer.models.project import Project
+from deployer.models.setting import Setting
+
+MARK = "mail.is_configured"
+"""The setting that says that mails can be sent. Without it nothing is owed, so that nobody gets a backlog of weeks on
+the day on which a mail server is entered. `mail_settings.mark` keeps it; it lies in the database because an end is
+recorded in a transaction that knows nothing of the configuration."""
+
+FIRST_WAIT = timedelta(minutes=1)
+LONGEST_WAIT = timedelta(hours=2)
+GIVE_UP_AFTER = timedelta(days=1)
+KEEP_FOR = timedelta(days=90)
+MAX_ERROR = 2000
+
+_LOOK_BACK = 20
+
+_deployments = table_of(Deployment)
+_projects = table_of(Project)
+_notifications = table_of(Notification)
+_settings = table_of(Setting)
+_PENDING = sa.literal_column("'pending'", sa.String)
+"""Written out, so that SQLite uses the partial index of what is due."""
+
+
+# What is owed ---------------------------------------------------------------------------------------------------
+
+# Every deployment's end asks, so what that needs is built once.
+_SELECT_WISHES = (
+    sa.select(
+        _deployments.c.project_id,
+        _projects.c.mail_on_success,
+        _projects.c.mail_on_failure,
+        _projects.c.mail_on_recovery,
+        _projects.c.mail_on_interruption,
+    )
+    .join(_projects, _projects.c.id == _deployments.c.project_id)
+    .join(_settings, _settings.c.name == MARK)
+    .where(_deployments.c.id == sa.bindparam("id"))
+)
+_newest = (
+    sa.select(_deployments.c.status, _deployments.c.finished_at)
+    .where(
+        _deployments.c.project_id == sa.bindparam("project"),
+        _deployments.c.id != sa.bindparam("id"),
+        _deployments.c.status.in_([Status.SUCCESS, Status.FAILED, Status.INTERRUPTED]),
+    )
+    .order_by(_deployments.c.number.desc())
+    .limit(_LOOK_BACK)
+    .subquery()
+)
+# The newest by their numbers, for which there is an index; of these the last to end: one may have jumped the queue.
+_SELECT_BEFORE = sa.select(_newest.c.status).order_by(_newest.c.finished_at.desc()).limit(1)
+_INSERT = _notifications.insert()
+
+
+def owe(connection: sa.Connection, deployment_id: str, status: Status, at: datetime) -> Occasion | None:
+    """Write down what a deployment's end at ``at`` owes, in the transaction of that end. What it was, if anything.
+
+    A success after a failure or an interruption is a recovery; who wants no recoveries but successes is told of a
+    success. Cancelled and superseded deployments say nothing about a project, and nothing is said of them.
+    """
+    if status not in (Status.SUCCESS, Status.FAILED, Status.INTERRUPTED):
+        return None
+    wishes = connection.execute(_SELECT_WISHES, {"id": deployment_id}).first()
+    if wishes is None:
+        return None
+    occasion: Occasion | None = None
+    if status is Status.FAILED:
+        occasion = Occasion.FAILURE if wishes.mail_on_failure else None
+    elif status is Status.INTERRUPTED:
+        occasion = Occasion.INTERRUPTION if wishes.mail_on_interruption else None
+    elif wishes.mail_on_recovery and _was_down(connection, wishes.project_id, deployment_id):
+        occasion = Occasion.RECOVERY
+    elif wishes.mail_on_success:
+        occasion = Occasion.SUCCESS
+    if occasion:
+        row = {
+            "id": clock.new_id(),
+            "deployment_id": deployment_id,
+            "occasion": occasion,
+            "status": NotificationStatus.PENDING,
+            "attempts": 0,
+            "next_attempt_at": at,
+            "created_at": at,
+        }
+        connection.execute(_INSERT, row)
+    return occasion
+
+
+def _was_down(connection: sa.Connection, project_id: str, deployment_id: str) -> bool:
+    before = connection.scalar(_SELECT_BEFORE, {"project": project_id, "id": deployment_id})
+    return before in (Status.FAILED, Status.INTERRUPTED)
+
+
+# What is due ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Due:
+    """A notification as an attempt finds it; with ``attempts`` it claims, and speaks of, this attempt alone."""
+
+    id: str
+    attempts: int
+    created_at: datetime
+    next_attempt_at: datetime
+
+
+_SELECT_DUE = (
+    sa.select(
+        _notifications.c.id,
+        _notifications.c.attempts,
+        _notifications.c.created_at,
+        _notifications.c.next_attempt_at,
+    )
+    .where(_notifications.c.status == _PENDING)
+    .order_by(_notifications.c.next_attempt_at)
+    .limit(1)
+)
+
+
+def first(connection: sa.Connection) -> Due | None:
+    """Of what is still to be sent the one to be tried first, now or later."""
+    row = connection.execute(_SELECT_DUE).first()
+    return Due(*row) if row else None
+
+
+def wait_after(attempts: int) -> timedelta:
+    """How long to wait after that many attempts: 1 min, 2, 4 … up to 2 h."""
+    return min(FIRST_WAIT * (1 << min(attempts - 1, 20)), LONGEST_WAIT)
+
+
+def claim(connection: sa.Connection, due: Due) -> Due | None:
+    """Count an attempt before it is made; None where it is no longer to be made."""
+    attempts = due.attempts + 1
+    next_attempt_at = clock.now() + wait_after(attempts)
+    is_mine = _change(connection, due, {"attempts": attempts, "next_attempt_at": next_attempt_at})
+    return Due(due.id, attempts, due.created_at, next_attempt_at) if is_mine else None
+
+
+def sent(connection: sa.Connection, due: Due, delivered_to: str) -> bool:
+    """pending → sent."""
+    values = {
+        "status": NotificationStatus.SENT,
+        "sent_at": clock.now(),
+        "last_error": None,
+        "delivered_to": delivered_to or None,
+    }
+    return _change(connection, due, values)
+
+
+def failed(
+    connection: sa.Connection, due: Due, error: str, *, is_permanent: bool = False, delivered_to: str = ""
+) -> bool:
+    """Try again later; or give up, where that is of no use or a day is over. The last attempt is when it is."""
+    now = clock.now()
+    values: dict[str, Any] = {"last_error": error[:MAX_ERROR], "delivered_to": delivered_to or None}
+    ends_at = due.created_at + GIVE_UP_AFTER
+    if is_permanent or now >= ends_at:
+        values["status"] = NotificationStatus.GIVEN_UP
+    else:
+        values["next_attempt_at"] = min(now + wait_after(due.attempts), ends_at)
+    return _change(connection, due, values)
+
+
+def try_again(connection: sa.Connection, notification_id: str) -> bool:
+    """given_up → pending, by hand. After its day a single attempt is made, and its failure gives up again."""
+    row = connection.execute(
+        _notifications.update()
+        .where(_notifications.c.id == notification_id, _notifications.c.status == NotificationStatus.GIVEN_UP)
+        .values({"status": NotificationStatus.PENDING, "attempts": 0, "next_attempt_at": clock.now()})
+        .returning(_notifications.c.id)
+    ).first()
+    return row is not None
+
+
+def forget(connection: sa.Connection) -> None:
+    """What was sent or given up long ago."""
+    connection.execute(
+        _notifications.delete().where(
+            _notifications.c.created_at < clock.now() - KEEP_FOR,
+            _notifications.c.status != NotificationStatus.PENDING,
+        )
+    )
+
+
+def _change(connection: sa.Connection, due: Due, values: dict[str, Any]) -> bool:
+    """The one guarded update: of what is pending, and of this attempt."""
+    row = connection.execute(
+        _notifications.update()
+        .where(
+            _notifications.c.id == due.id,
+            _notifications.c.status == _PENDING,
+            _notifications.c.attempts == due.attempts,
+        )
+        .values(values)
+        .returning(_notifications.c.id)
+    ).first()
+    return row is not None
