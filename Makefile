@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint format bench clean
+.PHONY: help setup run demo install uninstall test test-host lint format bench clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: $(VENV)/.runtime ## make .venv with what Deployer runs on
 
@@ -17,9 +17,19 @@ run: $(VENV)/.runtime ## start Deployer: web and runner
 demo: $(VENV)/.runtime ## show the whole job in this terminal, without GitHub
 	@exec $(BIN)/python app.py demo
 
+install: ## put Deployer on this host as services of systemd, or upgrade it there (as root)
+	@PYTHON='$(PYTHON)' sh systemd/install.sh install
+
+uninstall: ## take it off this host; data and settings stay (as root)
+	@sh systemd/install.sh uninstall
+
 test: $(VENV)/.dev ## run all tests; installs the system packages that they need where it may
 	@sh tests/parts.sh
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-host: $(VENV)/.dev ## boot a Debian with systemd in a container, and install and upgrade there (as root)
+	@sh tests/parts.sh host
+	@$(BIN)/python -m pytest -m host tests/host $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy and the order of imports
 	@$(BIN)/ruff check .

@@ -24,7 +24,7 @@ from typing import Any
 
 from flask import Flask
 
-from deployer import accounts
+from deployer import accounts, systemd
 from deployer.application import create_app
 from deployer.config import Config
 from deployer.errors import ConfigError
@@ -42,17 +42,34 @@ RESTART_WAIT_S = (0.1, 0.5, 2.0, 5.0)
 STEADY_AFTER_S = 30.0
 
 
-def start_logging(config: Config) -> None:
-    """One line an event on stderr; under systemd the journal adds the time."""
-    logging.basicConfig(
-        level=config.logs.level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
 def listen(config: Config) -> socket.socket:
-    """The listening socket. Made before any fork, so that a second start is refused at once, and so that
-    connections wait while the web process is replaced."""
+    """The listening socket: the one that systemd holds, where it does, so that connections wait while the web process
+    is replaced. Made before any fork, so that a second start is refused at once."""
+    sock = systemd.passed_socket()
+    if sock is None:
+        sock = _bind(config)
+    elif _name(sock) != config.server.bind:
+        log.warning(
+            "server.bind says %s, but deployer-web.socket listens on %s: change the one or the other",
+            config.server.bind,
+            _name(sock),
+        )
+    # Linux hands these on to each accepted connection. Head and body of an answer are two writes, of which the second
+    # must not wait for the first's acknowledgement; and who stops sending or reading must not hold a thread.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SILENCE_S, 0))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SILENCE_S, 0))
+    sock.listen(1024)
+    return sock
+
+
+def _name(sock: socket.socket) -> str:
+    """As ``server.bind`` writes it."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _bind(config: Config) -> socket.socket:
     host, _, port = config.server.bind.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -66,12 +83,6 @@ def listen(config: Config) -> socket.socket:
             f"server.bind: {config.server.bind} cannot be used: {error.strerror}.",
             hint="Stop what listens there, or choose another address.",
         ) from error
-    # Linux hands these on to each accepted connection. Head and body of an answer are two writes, of which the second
-    # must not wait for the first's acknowledgement; and who stops sending or reading must not hold a thread.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SILENCE_S, 0))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SILENCE_S, 0))
-    sock.listen(1024)
     return sock
 
 
@@ -127,6 +138,7 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             """Streams would hold a stopping worker for as long as their deployments run: they are told."""
             super().handle_exit(sig, frame)
+            systemd.notify("STOPPING=1")
             on_stop()
             bell.close()
 
@@ -161,6 +173,7 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop
     logger = web.cfg.logger_class(web.cfg)
     worker = Worker(0, os.getppid(), [sock], web, web.cfg.timeout, web.cfg, logger)
     worker.pid = os.getpid()
+    systemd.notify("READY=1")
     with contextlib.suppress(SystemExit):
         worker.init_process()
 

@@ -1,10 +1,17 @@
 #!/bin/sh
-# The real parts that tests drive: installed where this may be done (root and apt), named where not.
+# The real parts that tests drive: installed where this may be done (root and apt), named where not. `parts.sh host`
+# looks for what tests/host needs.
 # With DEPLOYER_TEST_REQUIRE_PARTS set, a part that is still missing is a failure; otherwise its tests are skipped.
 set -eu
 
+parts="git:git sshd:openssh-server ssh:openssh-client setsid:util-linux chromium:chromium busybox:busybox-static npm:npm"
+parts="$parts systemd-analyze:systemd visudo:sudo shellcheck:shellcheck caddy:caddy nginx:nginx openssl:openssl"
+if [ "${1:-}" = host ]; then
+    parts="git:git podman:podman runc:runc debootstrap:debootstrap busybox:busybox-static ip:iproute2"
+fi
+
 missing() {
-    for pair in git:git sshd:openssh-server ssh:openssh-client setsid:util-linux chromium:chromium busybox:busybox-static npm:npm; do
+    for pair in $parts; do
         PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || printf '%s ' "${pair##*:}"
     done
 }
@@ -12,9 +19,10 @@ missing() {
 packages=$(missing)
 if [ -n "$packages" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "Installing for the tests: $packages"
-    export DEBIAN_FRONTEND=noninteractive
+    # Servers are there for the tests to start, and not to run of themselves.
+    export DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1
     apt-get update -qq >/dev/null || true
-    # shellcheck disable=SC2086 (a list of words)
+    # shellcheck disable=SC2086 # a list of words
     apt-get install -y -qq --no-install-recommends $packages >/dev/null || true
     packages=$(missing)
 fi

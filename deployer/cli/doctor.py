@@ -269,4 +269,9 @@ def _runner(config: Config) -> Iterator[Finding]:
     if runner_is_up(DataDir(config.data_dir)):
         yield Finding(Level.OK, "runner", "at work")
     else:
-        yield Finding(Level.WARNING, "runner", "It is not running: deployments wait.", "python app.py serve")
+        yield Finding(
+            Level.WARNING,
+            "runner",
+            "It is not running: deployments wait.",
+            "systemctl start deployer-runner, or python app.py serve",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,10 @@ def cli(ctx: click.Context, config_file: Path | None) -> None:
 @click.pass_obj
 def serve(context: Context) -> None:
     """Start web and runner."""
-    from deployer import serving
+    from deployer import journal, serving
 
     settings = context.config
-    serving.start_logging(settings)
+    journal.start(settings)
     serving.serve(settings, announce)
 
 
@@ -53,11 +54,11 @@ def serve(context: Context) -> None:
 @click.pass_obj
 def web(context: Context) -> None:
     """Start the web process alone."""
-    from deployer import serving
+    from deployer import journal, serving
     from deployer.application import create_app
 
     settings = context.config
-    serving.start_logging(settings)
+    journal.start(settings)
     sock = serving.listen(settings)
     installation = context.installation
     app = create_app(installation)
@@ -72,12 +73,23 @@ def web(context: Context) -> None:
 @click.pass_obj
 def runner(context: Context, with_parent: bool) -> None:
     """Start the runner alone."""
-    from deployer import serving
+    from deployer import journal, serving, systemd
 
     if with_parent:
         serving.end_with_parent()
-    serving.start_logging(context.config)
-    serving.run_runner(context.installation)
+    journal.start(context.config)
+    installation = context.installation
+    systemd.notify("READY=1")
+    serving.run_runner(installation)
+
+
+@cli.command()
+@click.pass_obj
+def link(context: Context) -> None:
+    """Print the address; while nobody can log in, with a new set-up link."""
+    from deployer import serving
+
+    announce(serving.greeting(context.installation))
 
 
 @cli.command()
@@ -108,4 +120,5 @@ for _command in (
 
 
 def main() -> None:
-    cli(prog_name="app.py")
+    # The command of an installation (systemd/deployer) says by which name it was called.
+    cli(prog_name=os.environ.get("DEPLOYER_COMMAND", "app.py"))

@@ -86,6 +86,8 @@ class Deploy:
 
     def run(self) -> None:
         """Bring the deployment to its end. Raises LostClaim when another runner has taken it."""
+        name = f"{self._deployment.ref} {self._project.name}"
+        log.info("%s: %s", name, "going on" if self._commands else f"started ({job.reason(self._deployment)})")
         try:
             secrets = project_secrets.open_secrets(self._project, self._vault)
             self._redactor = Redactor(secrets.to_redact())
@@ -104,7 +106,8 @@ class Deploy:
             raise
         except DeployerError as error:
             status = self._end(Status.FAILED, str(error))
-        log.info("%s %s: %s", self._deployment.ref, self._project.name, status)
+        elapsed = clock.now() - (self._deployment.started_at or self._deployment.queued_at)
+        log.info("%s: %s in %s", name, status, clock.duration_words(elapsed.total_seconds()))
 
     def _run_commands(self) -> Status:
         if not self._commands:

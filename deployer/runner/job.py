@@ -46,3 +46,13 @@ def load(connection: sa.Connection, deployment_id: str) -> tuple[Deployment, lis
 
 def _read(connection: sa.Connection, model: type[M], statement: sa.Select[Any], key: str) -> list[M]:
     return [model(**row) for row in connection.execute(statement, {"key": key}).mappings()]
+
+
+def reason(deployment: Deployment) -> str:
+    """Why a deployment runs, for a line of the log: ``push by grace, 1a2b3c4``.
+
+    Who pushed is somebody's own word: what could end the line, or pass for another, is left out.
+    """
+    by = "".join(one for one in deployment.triggered_by or "" if one.isprintable())
+    words = f"{deployment.trigger} by {by}" if by else str(deployment.trigger)
+    return f"{words}, {deployment.commit_sha[:7]}" if deployment.commit_sha else words

@@ -59,7 +59,6 @@ class Lane(threading.Thread):
     def _work(self) -> None:
         self._database.bell.listen(self._wake)
         for deployment_id in self._adopted:
-            log.info("going on with deployment %s", deployment_id)
             self._deploy(deployment_id)
         while True:
             seen = self._database.bell.generation

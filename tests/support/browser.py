@@ -50,10 +50,13 @@ class Browser:
         self.cookie = cookie
         self.headers = dict(headers or {})
 
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.daemon.host, self.daemon.port, timeout=30)
+
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        connection = http.client.HTTPConnection(self.daemon.host, self.daemon.port, timeout=30)
+        connection = self.connection()
         sent = {**self.headers, **(headers or {})}
         if self.cookie:
             sent["Cookie"] = f"connect.sid={self.cookie}"

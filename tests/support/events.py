@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ class Viewer:
     """Use it as a context manager. Frames are dictionaries, with ``id`` where one came."""
 
     def __init__(self, browser: Browser, deployment_id: str, *, last_event_id: int | None = None, query: str = ""):
-        self._connection = http.client.HTTPConnection(browser.daemon.host, browser.daemon.port, timeout=20)
+        self._connection = browser.connection()
         headers = {"Accept": "text/event-stream", "Cookie": f"connect.sid={browser.cookie}"}
         if last_event_id is not None:
             headers["Last-Event-ID"] = str(last_event_id)

@@ -19,6 +19,8 @@ LEVELS = {
     "errors": LEAVES,
     "clock": LEAVES,
     "config": LEAVES,
+    "systemd": LEAVES,
+    "journal": LEAVES,
     "mail_addresses": LEAVES,
     "bell": DRIVERS,
     "db": DRIVERS,
