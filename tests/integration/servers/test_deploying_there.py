@@ -58,6 +58,21 @@ def test_a_project_that_pulls_by_itself_pulls_from_the_bare_repository_there(
     assert deployment.deployed_sha == repository.tip()
 
 
+@pytest.mark.parametrize("first", ["git pull --quiet origin main", "true"])
+def test_a_certain_commit_is_deployed_there_whoever_brings_the_newest(
+    operator, make_project, repository, runner, first
+):
+    project = make_project(first, "cat README.md")
+    older = repository.tip()
+    repository.commit("second", README_md="changed\n")
+    operator.wait_for_end(operator.deploy(project))
+
+    deployment = operator.wait_for_end(operator.deploy(project, commit=older[:8]))
+
+    assert (deployment.status, deployment.deployed_sha) == ("success", older), operator.log(deployment.id)
+    assert operator.step_output(deployment.id, len(operator.steps(deployment.id)) - 1) == b"hello\n"
+
+
 def test_a_branch_that_was_rewritten_and_one_that_was_deleted_follow(operator, make_project, repository, runner):
     project = make_project("git rev-parse HEAD; git ls-remote --heads origin | sed 's,.*refs/heads/,,'")
     git("-C", str(repository.path), "branch", "other")
