@@ -99,7 +99,9 @@ def _keeps_secrets(path: Path) -> bool:
         return False
     connection = sqlite3.connect(path)
     try:
-        return any(_is_there(connection, what) for what in ("projects", "users WHERE totp_secret IS NOT NULL"))
+        return any(
+            _is_there(connection, what) for what in ("projects", "servers", "users WHERE totp_secret IS NOT NULL")
+        )
     finally:
         connection.close()
 

@@ -54,10 +54,21 @@ const parts = () => [...document.querySelectorAll("[data-refresh]")];
 const LIVE_S = 5;
 let timer = 0;
 let stream = null;
+let isAsking = false;
+let isNews = false;
 
 async function round() {
   clearTimeout(timer);
-  const goesOn = document.hidden || (await swap(parts().map((part) => part.id)));
+  isNews = true;
+  if (isAsking) return;
+  isAsking = true;
+  let goesOn = true;
+  // One question at a time, so that an older answer never takes the place of a newer one.
+  while (isNews && goesOn) {
+    isNews = false;
+    goesOn = document.hidden || (await swap(parts().map((part) => part.id)));
+  }
+  isAsking = false;
   if (goesOn) wait();
   else hush();
 }

@@ -23,6 +23,7 @@ from deployer.models.deployment import (
     LogChunk,
     Status,
 )
+from deployer.models.project import Project
 
 PORTION_BYTES = 1024 * 1024
 
@@ -59,9 +60,13 @@ def find(session: Session, id_or_ref: str) -> Deployment:
 
 def active(session: Session) -> Sequence[Deployment]:
     """What runs and what waits, in the order of the queue."""
+    # Each by its own partial index; a condition with "or" would look at every deployment there ever was.
+    numbers = sa.union_all(
+        *(sa.select(Deployment.number).where(Deployment.status == one) for one in (RUNNING, QUEUED))
+    )
     return session.scalars(
         sa.select(Deployment)
-        .where(sa.or_(Deployment.status == RUNNING, Deployment.status == QUEUED))
+        .where(Deployment.number.in_(numbers))
         .order_by(Deployment.status.desc(), Deployment.number)
         .options(joinedload(Deployment.project))
     ).all()
@@ -100,12 +105,18 @@ def changes(session: Session) -> str:
 
 def newest_of_each(session: Session) -> dict[str, Deployment]:
     """Each project's last deployment that was not merely superseded, by the project's id."""
+    # Backwards through each project's own; to group all of them would take as long as there are deployments.
     newest = (
-        sa.select(sa.func.max(Deployment.number))
-        .where(Deployment.status != Status.SUPERSEDED)
-        .group_by(Deployment.project_id)
+        sa.select(Deployment.number)
+        .where(Deployment.project_id == Project.id, Deployment.status != Status.SUPERSEDED)
+        .order_by(Deployment.number.desc())
+        .limit(1)
+        .correlate(Project)
+        .scalar_subquery()
     )
-    found = session.scalars(sa.select(Deployment).where(Deployment.number.in_(newest)))
+    found = session.scalars(
+        sa.select(Deployment).where(Deployment.number.in_(sa.select(newest).select_from(Project)))
+    )
     return {deployment.project_id: deployment for deployment in found}
 
 

@@ -17,6 +17,7 @@ from deployer.models.audit import AuditEvent
 from deployer.models.delivery import Counter
 from deployer.models.deployment import Deployment, reference
 from deployer.models.project import Project
+from deployer.models.server import Server
 from deployer.models.user import User
 from deployer.web.context import orm
 
@@ -70,6 +71,10 @@ def _links(session: Session, events: Sequence[AuditEvent]) -> dict[int, str]:
         name: url_for("users.index", _anchor=f"user-{user_id}")
         for name, user_id in session.execute(sa.select(User.username, User.id).where(User.username.in_(subjects)))
     }
+    servers = {
+        name: url_for("servers.show", server_name=name)
+        for name in session.scalars(sa.select(Server.name).where(Server.name.in_(subjects)))
+    }
     # The command line takes a project's id for its name.
     wanted = Project.name.in_(subjects) | Project.id.in_(subjects)
     projects = {
@@ -77,7 +82,13 @@ def _links(session: Session, events: Sequence[AuditEvent]) -> dict[int, str]:
         for name, project_id in session.execute(sa.select(Project.name, Project.id).where(wanted))
         for called in (name, project_id)
     }
-    places = {"deployment": {**projects, **deployments}, "user": users, "session": users, "login": users}
+    places = {
+        "deployment": {**projects, **deployments},
+        "server": servers,
+        "user": users,
+        "session": users,
+        "login": users,
+    }
     for noun in ("project", "variable", "webhook_secret", "deploy_key", "https_token"):
         places[noun] = projects
     found = {event.id: places.get(event.action.partition(".")[0], {}).get(event.subject) for event in events}

@@ -23,11 +23,10 @@ MEMBERS_MAY = frozenset(
         "deployments.index",
         "deployments.show",
         "session_api.show",
-        "streams.stream",
         "streams.changes",
+        "streams.stream",
         # Deploying
         "projects.deploy",
-        "deployments.again",
         "deployments.cancel",
         "session_api.deploy",
         # One's own account

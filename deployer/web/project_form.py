@@ -34,6 +34,12 @@ def create() -> ResponseReturnValue:
             )
     except InvalidInput as error:
         return _refused(None, error)
+    seen = repository_check.carried(request.form)
+    if seen and not seen.is_well:
+        flash(
+            "The project is made. Let it into its repository: make a deploy key or enter a token, then check again."
+        )
+        return redirect(url_for("projects.show", name=project.name, _anchor="access"))
     return redirect(url_for("projects.show", name=project.name))
 
 
@@ -45,8 +51,8 @@ def edit(name: str) -> ResponseReturnValue:
         return _pressed(project)
     try:
         wanted = _wanted()
-        renamed = f"now {wanted.name}" if wanted.name != name else None
-        with changing("project.changed", name, renamed) as session:
+        renamed = f"was {name}" if wanted.name != name else None
+        with changing("project.changed", wanted.name, renamed) as session:
             parts = installation()
             changed = projects.find(session, name)
             projects.update(session, changed, wanted, config=parts.config, data_dir=parts.data_dir)

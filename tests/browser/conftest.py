@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
+from deployer.models.user import Throttle
 from tests.browser.faults import Faults
 from tests.support.daemon import Daemon
 from tests.support.standing import (  # noqa: F401 (fixtures)
@@ -47,6 +49,13 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_failures_before(daemon: Daemon) -> None:
+    """All tests come from one address, whose wrong passwords would add up."""
+    with daemon.installation.database.write() as connection:
+        connection.execute(sa.delete(Throttle))
 
 
 # Of this package and not of the session: while the driver is open, its event loop counts as running in the tests'

@@ -34,6 +34,12 @@ def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
 
+def confirm(page: Page, name: str) -> None:
+    """The button that reads so, behind the disclosure that says what it costs."""
+    page.locator(".confirm > summary", has_text=f"{name}…").click()
+    press(page, name)
+
+
 def entry(page: Page, name: str) -> Locator:
     """A command on a deployment's page."""
     return page.locator("#commands > .command").filter(has=page.locator(".command-name", has_text=name))

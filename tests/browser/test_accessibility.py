@@ -133,6 +133,27 @@ def refuse_project(page: Page) -> None:
     expect(page.get_by_role("alert").first).to_be_visible()
 
 
+def open_every_disclosure(page: Page) -> None:
+    page.evaluate("document.querySelectorAll('main details').forEach((one) => { one.open = true; })")
+
+
+def refuse_commit(page: Page) -> None:
+    page.get_by_text("Deploy a certain commit").click()
+    page.locator("#commit").fill("main")
+    press(page, "Deploy this commit")
+    expect(page.locator("#commit-error")).to_be_visible()
+
+
+def check_repository_of_nothing(page: Page) -> None:
+    page.locator("#repository_url").fill("https://127.0.0.1:1/nothing.git")
+    check_repository(page)
+
+
+def check_repository(page: Page) -> None:
+    press(page, "Check the repository")
+    expect(page.locator("#seen .box")).to_be_visible()
+
+
 def refuse_settings(page: Page) -> None:
     page.locator("#path").fill("bin")
     press(page, "Save")
@@ -187,12 +208,22 @@ def is_live(page: Page) -> None:
 PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "home": ("/", nothing),
     "a full project": (f"/projects/{LONG}", reveal),
+    "a project with all disclosures open": (f"/projects/{LONG}", open_every_disclosure),
+    "a project with a refused commit": ("/projects/busy", refuse_commit),
     "a project after an access check": ("/projects/failing", check_access),
     "a project with a refused variable": ("/projects/busy", refuse_variable),
     "a project without steps": ("/projects/bare", nothing),
     "a new project": ("/projects/new", nothing),
     "a refused project": ("/projects/new", refuse_project),
     "a project's form": (f"/projects/{LONG}/edit", nothing),
+    "a project's form after a check": (f"/projects/{LONG}/edit", check_repository),
+    "a new project after a check of nothing": ("/projects/new", check_repository_of_nothing),
+    "deliveries": (f"/projects/{LONG}/deliveries", open_every_disclosure),
+    "no deliveries": ("/projects/bare/deliveries", nothing),
+    "no deliveries of a verdict": (f"/projects/{LONG}/deliveries?verdict=duplicate", nothing),
+    "deployments": ("/deployments", nothing),
+    "deployments with a filter": (f"/deployments?project={LONG}&text=deployed&branch=main", nothing),
+    "no deployments of a filter": ("/deployments?text=no+such+words", nothing),
     "a project's deletion": (f"/projects/{LONG}/delete", nothing),
     "a refused deletion": ("/projects/failing/delete", refuse_deletion),
     "a successful deployment": ("/deployments/{success}", nothing),
@@ -333,6 +364,9 @@ def test_the_set_up_and_the_empty_home_lock_nobody_out(
     page.get_by_label("Password", exact=True).fill("correct horse battery")
     page.get_by_label("The same password again").fill("correct horse battery")
     press(page, "Create the account")
+    page.goto("/deployments")
+    is_sound(page, axe)
+    page.goto("/")
     # Nobody runs what is queued here, and the page says so.
     expect(page.get_by_role("note")).to_contain_text("The runner is not running")
     is_sound(page, axe)

@@ -133,7 +133,7 @@ def test_a_first_user_gets_from_the_set_up_link_to_a_failed_deployment_and_its_c
     expect(log(page, "Restart")).to_have_text("restarted\n", use_inner_text=False)
     expect(state(page)).to_have_text("success")
     expect(page).to_have_title("DEP-0001 success · shop")
-    expect(page.get_by_role("button", name="Deploy again")).to_be_visible()
+    expect(page.get_by_role("button", name="Deploy this commit again")).to_be_visible()
     shown = log(page, "Greet").text_content()
     assert shown == "hello green\n<b id=injected>bold</b> & <script>alert(1)</script>\ngoodbye\n"
     # Loaded, it reads the same.

@@ -310,12 +310,28 @@ def test_the_big_forges_keys_are_pinned():
         git.list_branches("--upload-pack=x"),
         git.resolve("/d", "--evil"),
         git.contains("/d", "--evil", "--worse"),
+        git.begin_look(Path("/d"), "--evil")[1],
+        git.look(Path("/d"), "--evil", without_files=True),
+        git.look(Path("/d"), "--evil", without_files=False),
     ],
 )
 def test_a_value_that_looks_like_an_option_stands_behind_the_end_of_options(argv):
     end = next(place for place, word in enumerate(argv) if word in ("--", "--end-of-options"))
 
     assert all(not word.startswith(("--evil", "--worse", "--upload")) for word in argv[:end])
+
+
+@pytest.mark.parametrize("commit", ["0123abc", "a" * 40, "f" * 64])
+def test_the_beginning_of_a_commits_id_is_taken(commit):
+    assert git.commit_problem(commit) is None
+
+
+@pytest.mark.parametrize(
+    "commit", ["", "012345", "f" * 65, "ABCDEF0", "--evil0", "0123abc\n", "main", "0123abc^{tree}"]
+)
+def test_what_is_no_commits_id_is_refused(commit):
+    """So that it can stand in an option's value too."""
+    assert git.commit_problem(commit)
 
 
 def test_a_commit_is_described_by_its_id_only():

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from deployer import clock
-from deployer.deployments import lifecycle, queue, search
+from deployer.deployments import lifecycle, queue, reading, search
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.deployments.paging import FIRST, Place
 from deployer.deployments.search import Wanted
@@ -243,12 +243,36 @@ def test_lists_are_read_by_their_indices(session, installation, make_project):
     plans.clear()
     search.deliveries(session, project.id, "", FIRST, 50)
     assert plans[0].startswith("SEARCH deliveries USING INDEX ix_deliveries_project_received (project_id=?)")
+    # The home page's two, which every open one asks for at each change.
+    plans.clear()
+    reading.newest_of_each(session)
+    reading.active(session)
+    assert not [plan for plan in plans if "SCAN deployments" in plan and "USING INDEX" not in plan]
+    assert not [plan for plan in plans if "GROUP BY" in plan]
+    assert [plan for plan in plans if "ix_deployments_queued" in plan]
+    assert [plan for plan in plans if "uq_deployments_running_project" in plan]
     sa.event.remove(installation.database.engine, "before_cursor_execute", explain)
 
 
-def test_the_word_for_lists_changes_with_each_change_of_a_status(session, installation, make_project):
-    from deployer.deployments import reading
+def test_the_newest_of_each_project_passes_by_what_was_superseded(session, deployed, make_project, installation):
+    quiet, busy = make_project(name="quiet"), make_project(name="busy")
+    deployed(busy, commit_message="kept")
+    with installation.database.write() as connection:
+        lifecycle.request_cancel(connection, lifecycle.next_in_queue(connection), "ada")
+    deployed(busy, trigger=Trigger.PUSH, commit_message="a push that came late")
+    with installation.database.write() as connection:
+        claimed = lifecycle.claim(connection, "runner")
+        lifecycle.supersede_running(connection, claimed, "runner", "what is live already contains it")
+    deployed(make_project(name="waiting"), commit_message="waits")
 
+    found = reading.newest_of_each(session)
+
+    assert {one.commit_message for one in found.values()} == {"kept", "waits"}
+    assert quiet.id not in found
+    assert [one.commit_message for one in reading.active(session)] == ["waits"]
+
+
+def test_the_word_for_lists_changes_with_each_change_of_a_status(session, installation, make_project):
     def word() -> str:
         session.rollback()
         return reading.changes(session)

@@ -10,18 +10,21 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from deployer import accounts, audit, invitations, logins, sessions
+from deployer import accounts, audit, clock, invitations, logins, servers, sessions
 from deployer.application import create_app
 from deployer.config import Config, StorageSettings
 from deployer.installation import Installation
 from deployer.models.audit import AuditEvent
+from deployer.models.notification import Notification, NotificationStatus, Occasion
+from deployer.servers import ServerInput
 from tests.support import authenticator
 from tests.support.browser import Answer, Browser
+from tests.support.ssh_server import SSHD, SshServer
 from tests.support.standing import PASSWORD, USER, logged_in, make_user
 
 _numbers = itertools.count(1)
 
-CHANGES_NOTHING = {"projects.check_access"}
+CHANGES_NOTHING = {"projects.check_access", "mail.test", "session_api.test_email"}
 """Views that take a POST because they take long, or ask somebody else, but change nothing of ours."""
 
 
@@ -34,6 +37,12 @@ class Scene:
     repository: Any
     admin: Browser
     name: str
+    sshd: Any
+
+    def server(self) -> str:
+        with self.operator.database.write_session() as session:
+            given = ServerInput(f"server-{next(_numbers)}", "127.0.0.1", self.sshd.port)
+            return servers.create(session, given, self.operator.installation.vault).name
 
     def project(self):
         project = self.operator.make_project(self.repository.url, name=f"walk-{next(_numbers)}")
@@ -50,6 +59,20 @@ class Scene:
 
     def queued(self) -> str:
         return self.operator.deploy(self.project())
+
+    def given_up(self) -> str:
+        """A notification that could not be sent."""
+        owed = Notification(
+            id=clock.new_id(),
+            deployment_id=self.queued(),
+            occasion=Occasion.FAILURE,
+            status=NotificationStatus.GIVEN_UP,
+            next_attempt_at=clock.now(),
+            created_at=clock.now(),
+        )
+        with self.operator.database.write_session() as session:
+            session.add(owed)
+        return owed.id
 
     def other_session(self) -> str:
         with self.operator.database.write_session() as session:
@@ -74,6 +97,19 @@ def project_fields() -> dict[str, str]:
         "step_name": "",
         "step_timeout": "",
     }
+
+
+def server_fields() -> dict[str, str]:
+    return {"name": f"server-{next(_numbers)}", "host": "127.0.0.1", "port": "9", "username": "deploy"}
+
+
+def trust_server(scene: Scene) -> Answer:
+    name = scene.server()
+    with scene.operator.database.write_session() as session:
+        server = servers.find(session, name)
+        servers.offer(server, scene.sshd.host_key)
+    fingerprint = scene.admin.get(f"/servers/{name}").page.value("fingerprint")
+    return scene.post(f"/servers/{name}/trust", fingerprint=fingerprint)
 
 
 def account_fields(token: str) -> dict[str, str]:
@@ -145,6 +181,8 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ("users.revoke_invitation", "invitation.revoked"): lambda scene: scene.post(
         f"/settings/users/invitations/{scene.invitation()[0]}/revoke"
     ),
+    ("mail.save", "mail.changed"): lambda scene: scene.post("/settings/mail", security="starttls"),
+    ("mail.retry", "notification.retried"): lambda scene: scene.post(f"/settings/mail/{scene.given_up()}/retry"),
     ("settings.set_path", "settings.changed"): lambda scene: scene.post("/settings/path", path=""),
     ("projects.create", "project.created"): lambda scene: scene.post("/projects/new", **project_fields()),
     ("projects.edit", "project.changed"): lambda scene: scene.post(
@@ -169,6 +207,18 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ("projects.remove_variable", "variable.removed"): lambda scene: (
         lambda project: scene.post(f"/projects/{project.name}/variables/{project.variables[0].id}/delete")
     )(scene.project()),
+    ("projects.change_variable", "variable.set"): lambda scene: (
+        lambda project: scene.post(f"/projects/{project.name}/variables/{project.variables[0].id}", value="b")
+    )(scene.project()),
+    ("servers.create", "server.created"): lambda scene: scene.post("/servers/new", **server_fields()),
+    ("servers.edit", "server.changed"): lambda scene: scene.post(
+        f"/servers/{scene.server()}/edit", **server_fields()
+    ),
+    ("servers.delete", "server.deleted"): lambda scene: scene.post(f"/servers/{scene.server()}/delete"),
+    ("servers.scan", "server.scanned"): lambda scene: scene.post(f"/servers/{scene.server()}/scan"),
+    ("servers.trust", "server.trusted"): trust_server,
+    ("servers.test", "server.tested"): lambda scene: scene.post(f"/servers/{scene.server()}/test"),
+    ("servers.make_key", "server.key_made"): lambda scene: scene.post(f"/servers/{scene.server()}/key"),
     ("deployments.cancel", "deployment.cancel_requested"): lambda scene: scene.post(
         f"/deployments/{scene.queued()}/cancel"
     ),
@@ -190,6 +240,14 @@ def changing_endpoints() -> set[str]:
     return {rule.endpoint for rule in rules if (rule.methods or set()) - {"GET", "HEAD", "OPTIONS"}}
 
 
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory):
+    if SSHD is None:
+        pytest.skip("needs sshd")
+    with SshServer(tmp_path_factory.mktemp("sshd") / "server").running() as server:
+        yield server
+
+
 @pytest.fixture
 def events(operator):
     def read() -> list:
@@ -204,10 +262,10 @@ def test_the_walk_goes_through_every_view_that_changes_something():
 
 
 @pytest.mark.parametrize(("endpoint", "action"), WALK)
-def test_a_view_that_changes_something_leaves_a_row(daemon, operator, repository, events, endpoint, action):
+def test_a_view_that_changes_something_leaves_a_row(daemon, operator, repository, sshd, events, endpoint, action):
     name = f"walker-{next(_numbers)}"
     make_user(daemon, name)
-    scene = Scene(daemon, operator, repository, logged_in(daemon, name), name)
+    scene = Scene(daemon, operator, repository, logged_in(daemon, name), name, sshd)
     before = {one.id for one in events()}
 
     answer = WALK[endpoint, action](scene)

@@ -161,6 +161,17 @@ def test_of_a_private_repository_a_new_form_says_how_it_goes_on(member, private)
     )
 
 
+def test_a_project_that_its_check_could_not_reach_begins_with_letting_it_in(member, private, operator):
+    page = check(member, private.url("app.git"), name="let-in")
+
+    answer = member.post(
+        "/projects/new", [*fields(private.url("app.git"), action="save", name="let-in"), *hidden(page)]
+    )
+
+    assert (answer.status, answer.location) == (302, "/projects/let-in#access")
+    assert member.get("/projects/let-in").page.find(class_="flash").words.startswith("The project is made.")
+
+
 def test_the_form_of_a_project_asks_with_the_project_s_token(member, operator, make_project, private):
     project = make_project(url=private.url("app.git"))
     operator.set_https_token(project, TOKEN)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from deployer import accounts
+from deployer import accounts, servers
 from deployer.application import create_app
 from deployer.config import Config, StorageSettings
 from deployer.installation import Installation
+from deployer.servers import ServerInput
 from tests.support.browser import FORM
 from tests.support.standing import MEMBER, logged_in, make_user
 
+_numbers = itertools.count(1)
 REFUSED = "Only an administrator may do this."
 
 MEMBERS_MAY = {
@@ -20,8 +24,10 @@ MEMBERS_MAY = {
     ("POST", "/projects/<name>/deploy"),
     ("GET", "/projects/<name>/deliveries"),
     ("GET", "/deployments"),
+    ("GET", "/changes/stream"),
     ("GET", "/deployments/<deployment_id>"),
     ("GET", "/deployments/<deployment_id>/stream"),
+    ("GET", "/changes/stream"),
     ("POST", "/deployments/<deployment_id>/cancel"),
     ("POST", "/deploy"),
     ("GET", "/deploy/<deployment_id>"),
@@ -60,7 +66,11 @@ def filled(rule: str, project) -> str:
 
 @pytest.fixture
 def full(make_project, operator):
-    project = make_project()
+    """A project with everything that a page could show too much of."""
+    with operator.database.write_session() as session:
+        name = f"server-{next(_numbers)}"
+        servers.create(session, ServerInput(name, "127.0.0.1", 9), operator.installation.vault)
+    project = make_project(server=name)
     operator.set_variable(project, "NODE_ENV", "plain-but-private")
     operator.set_variable(project, "TOKEN", "hunter2hunter2", secret=True)
     operator.make_deploy_key(project)
@@ -129,18 +139,20 @@ def test_a_projects_page_shows_members_no_secret_and_no_value(plain_member, admi
     assert "NODE_ENV" in text
 
 
-@pytest.mark.parametrize("path", ["/", "/projects/{name}", "/deployments/{id}", "/account"])
+@pytest.mark.parametrize(
+    "path", ["/", "/projects/{name}", "/projects/{name}/deliveries", "/deployments", "/deployments/{id}", "/account"]
+)
 def test_no_page_offers_members_what_they_may_not_do(routes, plain_member, full, running, path):
     """Every link and every form of the pages that they see leads somewhere for them."""
     page = plain_member.get(path.format(name=full.name, id=running)).page
-    forms = [one.attributes["action"] for one in page.find_all("form")]
+    forms = [one.attributes["action"] for one in page.find_all("form") if one.attributes.get("method") == "post"]
     links = {
         one.attributes["href"]
         for one in page.find_all("a")
         if one.attributes["href"].startswith("/") and not one.attributes["href"].startswith("/static/")
     }
 
-    assert forms
+    assert "/logout" in forms
     for link in links:
         assert plain_member.get(link).status == 200, link
     for action in forms:
