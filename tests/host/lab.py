@@ -57,8 +57,10 @@ class Lab:
     def __enter__(self) -> Lab:
         FOLDER.mkdir(parents=True, exist_ok=True)
         (FOLDER / "containers.conf").write_text(_CONTAINERS_CONF)
+        # Whatever the lab started ends with its first process, and that one ends with its input.
+        namespaces = ["--mount", "--net", "--pid", "--fork", "--mount-proc", "--propagation=private"]
         self._holder = subprocess.Popen(
-            ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", _NAMESPACES],
+            ["unshare", *namespaces, "sh", "-c", _NAMESPACES],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -66,6 +68,8 @@ class Lab:
         if self._holder.stdout.readline() != b"ready\n":
             self._close()
             raise NotPossible("no namespaces or control groups of its own")
+        first = f"/proc/{self._holder.pid}/task/{self._holder.pid}/children"
+        self._first = int(Path(first).read_text())
         self._outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         # What an earlier run left behind when it was killed.
         for folder in ("run", "tmp"):
@@ -87,7 +91,7 @@ class Lab:
 
     def enter(self) -> None:
         """From here on this thread's sockets, and what it starts, are in the lab's network."""
-        inside = os.open(f"/proc/{self._holder.pid}/ns/net", os.O_RDONLY)
+        inside = os.open(f"/proc/{self._first}/ns/net", os.O_RDONLY)
         _set_network(inside)
         os.close(inside)
 
@@ -100,7 +104,7 @@ class Lab:
         folders = (("root", "store"), ("runroot", "run"), ("tmpdir", "tmp"))
         places = [f"--{name}={FOLDER / folder}" for name, folder in folders]
         done = subprocess.run(
-            ["nsenter", "-m", "-n", "-t", str(self._holder.pid), "podman", *places, *words],
+            ["nsenter", "-m", "-n", "-p", "-t", str(self._first), "podman", *places, *words],
             env={**os.environ, "CONTAINERS_CONF": str(FOLDER / "containers.conf")},
             input=given,
             capture_output=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -55,6 +56,16 @@ def test_the_command_is_for_root_and_for_the_daemons_user(machine):
     refused = machine.fails("cd /; runuser -u nobody -- deployer project list")
 
     assert refused == "deployer: only the user deployer and root may do this. Try: sudo deployer …\n"
+
+
+def test_the_audit_log_names_who_called_sudo(machine):
+    machine.sh(
+        "SUDO_USER=grace deployer user create lin --email lin@example.com --password-stdin", b"a long password"
+    )
+
+    (newest,) = json.loads(machine.sh("deployer audit --limit 1 --json"))
+
+    assert (newest["action"], newest["subject"], newest["actor"]) == ("user.created", "lin", "grace (command line)")
 
 
 def test_who_may_not_install_is_told_so_at_once(machine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from sqlalchemy.orm import Session
@@ -185,3 +186,16 @@ def test_two_factor_is_reset(shell, operator, add):
 )
 def test_nobody_of_that_name_is_told(shell, words):
     assert shell("user", *words, code=1).stderr == "Error: User not found\n"
+
+
+def test_a_new_set_up_link_is_printed_until_there_is_a_user(shell, operator):
+    first, second = shell("link").stdout, shell("link").stdout
+    token = re.fullmatch(r"Deployer is ready\. Set it up: http://127\.0\.0\.1:\d+/setup\?token=(\S{20,})\n", second)
+    assert token, second
+    assert first != second
+    with operator.database.read() as connection:
+        assert accounts.is_setup_token(connection, token[1])
+
+    shell("user", "create", "ada", "--email", "a@b", "--admin", "--password-stdin", given=PASSWORD)
+
+    assert re.fullmatch(r"Deployer is ready: http://127\.0\.0\.1:\d+\n", shell("link").stdout)

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from deployer import accounts
+from deployer import logins
 from tests.integration.proxies.servers import CLIENT, HOST, TlsBrowser
 from tests.support.events import Viewer
 from tests.support.forge import Forge, push
@@ -125,7 +125,7 @@ def test_the_address_on_record_is_the_clients_and_not_the_proxys_or_a_forged_one
 def test_who_guesses_is_throttled_whatever_addresses_are_forged(proxy, daemon):
     name = next(_names)
     make_user(daemon, name)
-    for number in range(accounts.FREE_FAILURES):
+    for number in range(logins.FREE_FAILURES):
         guesser = TlsBrowser(proxy, headers={**FORGED, "X-Forwarded-For": f"203.0.113.{number}"})
         answer = guesser.post_json("/login", {"username": f"nobody-{number}", "password": "wrong"})
         assert answer.status == 401
