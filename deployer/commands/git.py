@@ -98,8 +98,13 @@ git --no-pager log -1 --no-color --format='HEAD is now at %h %s'
 """A certain commit into the working copy of a project whose own pull would bring the newest."""
 
 SEND = r"""
-git --git-dir="$DEPLOYER_MIRROR" push --force --prune -- "$DEPLOYER_URL" \
-  '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
+for wait in 1 3 9 ''; do
+  git --git-dir="$DEPLOYER_MIRROR" push --force --prune -- "$DEPLOYER_URL" \
+    '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*' && exit 0
+  # Nothing is lost by another try: what arrived whole is there, and the rest is not.
+  if [ -n "$wait" ]; then echo "Trying again in $wait s." >&2; sleep "$wait"; fi
+done
+exit 1
 """
 
 TRANSPORT = r"""

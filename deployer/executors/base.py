@@ -155,7 +155,8 @@ class Executor(Protocol):
         """What still runs of a deployment: processes that carry its ``DEPLOY_ID``, and those of the run's session."""
 
     def collect(self, run_id: str) -> None:
-        """Remove a finished run's output and inputs. What proves that it ran stays for ``TOMBSTONE_S``."""
+        """Remove a finished run's output and inputs, at the latest before the next question is answered. What proves
+        that it ran stays for ``TOMBSTONE_S``."""
 
     def sweep(self) -> None:
         """Remove what collected runs left, once it is old."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ from deployer.executors.ssh_functions import FUNCTIONS, LAUNCHER
 
 FIRST_POLL_S = 0.002
 LONGEST_POLL_S = 0.1
-"""Between looks at a command: short ones at first, growing while nothing happens."""
+FIRST_LOOK_S = 0.004
+"""Between looks at a command: short ones at first, growing while nothing happens; and from a launch to the first."""
 
 AHEAD_BYTES = 256 * 1024
 """A look brings along so much of the output behind what was read last."""
@@ -53,6 +55,8 @@ class SshExecutor:
         self._host: _Host | None = None
         self._woken = threading.Event()
         self._poll_s = FIRST_POLL_S
+        self._just_launched = ""
+        self._launched_at = 0.0
         self._seen: dict[str, Look] = {}
         # Of each run: from where output was read last, and what a look brought along from there.
         self._read_to: dict[str, int] = {}
@@ -80,17 +84,23 @@ class SshExecutor:
         }
         reply = self._ask(_launch_script(run, inputs))
         self._poll_s = FIRST_POLL_S
+        self._just_launched, self._launched_at = run.id, time.monotonic()
         if reply.code:
             raise ExecutorError(f"The command could not be started on {self.address.name}: {_said(reply)}.")
 
     def look(self, run_id: str) -> Look:
+        if run_id == self._just_launched:
+            # Even a command that does nothing takes this long: to ask before would only be asked again.
+            time.sleep(max(0.0, self._launched_at + FIRST_LOOK_S - time.monotonic()))
+            self._just_launched = ""
         offset = self._read_to.get(run_id, 0)
-        reply = self._ask(b"look %s %d %d" % (run_id.encode(), offset, AHEAD_BYTES))
-        head, _, ahead = reply.output.partition(b"\n")
-        state, size, code, is_earlier, length = head.split()
-        if len(ahead) != int(length):
-            raise ExecutorError(f"The output of {run_id} on {self.address.name} cannot be read.")
-        look = Look(RunState(state.decode()), int(size), None if code == b"-" else int(code), is_earlier == b"1")
+        head, ahead = self._look(run_id, offset, AHEAD_BYTES)
+        state, code, is_earlier = head.split()
+        size = offset + len(ahead)
+        if len(ahead) == AHEAD_BYTES or (offset and not ahead):
+            # There may be more than was brought along; or less than was thought.
+            size = int(self._call(b"size_of %s" % run_id.encode()).output or 0)
+        look = Look(RunState(state.decode()), size, None if code == b"-" else int(code), is_earlier == b"1")
         self._ahead[run_id] = ahead
         if look != self._seen.get(run_id):
             self._seen[run_id] = look
@@ -100,12 +110,15 @@ class SshExecutor:
     def read(self, run_id: str, offset: int, limit: int) -> bytes:
         ahead = self._ahead.pop(run_id, b"")
         if offset != self._read_to.get(run_id, 0) or not ahead:
-            self._read_to[run_id] = offset
-            reply = self._ask(b"look %s %d %d" % (run_id.encode(), offset, min(limit, AHEAD_BYTES)))
-            ahead = reply.output.partition(b"\n")[2]
+            ahead = self._look(run_id, offset, min(limit, AHEAD_BYTES))[1]
         data = ahead[:limit]
         self._read_to[run_id] = offset + len(data)
         return data
+
+    def _look(self, run_id: str, offset: int, limit: int) -> tuple[bytes, bytes]:
+        """What can be seen of a run in a line, and a piece of its output."""
+        head, _, output = self._call(b"look %s %d %d" % (run_id.encode(), offset, limit)).output.partition(b"\n")
+        return head, output
 
     def wait(self, run_id: str, timeout_s: float) -> None:
         # Without a connection nothing can be seen, so there is only the time to wait for.
@@ -119,28 +132,33 @@ class SshExecutor:
 
     def stop(self, run_id: str, deploy_id: str, *, force: bool) -> bool:
         signal = "KILL" if force else "TERM"
-        return self._ask(f"stop {_words(run_id, deploy_id)} {signal}".encode()).code == 0
+        return self._call(f"stop {_words(run_id, deploy_id)} {signal}".encode()).code == 0
 
     def survivors(self, run_id: str, deploy_id: str) -> Sequence[Process]:
-        reply = self._ask(f"survivors {_words(run_id, deploy_id)}".encode())
+        reply = self._call(f"survivors {_words(run_id, deploy_id)}".encode())
         rows = (line.partition(" ") for line in reply.text.splitlines())
         return [Process(int(pid), command.strip()) for pid, _, command in rows]
 
     def collect(self, run_id: str) -> None:
         for known in (self._read_to, self._ahead, self._seen):
             known.pop(run_id, None)
-        self._ask(f"collect {_words(run_id)}".encode())
+        # Nobody waits for it: the control shell does it before it answers the next question.
+        try:
+            self._connected().tell(f"collect {_words(run_id)}".encode())
+        except ConnectionLost:
+            self.close()
+            raise
 
     def remove(self, run_id: str) -> None:
         """Forget a run wholly, without a tombstone. Only for what will never be launched again."""
         self._ask(f'rm -rf "$spool"/{_words(run_id)}'.encode())
 
     def sweep(self) -> None:
-        self._ask(b"sweep")
+        self._call(b"sweep")
 
     def uncollected(self) -> Sequence[str]:
         """The ids of the runs that have a directory there and were not collected yet."""
-        return self._ask(b"uncollected").text.split()
+        return self._call(b"uncollected").text.split()
 
     def base_environment(self) -> dict[str, str]:
         host = self._known_host()
@@ -185,6 +203,13 @@ class SshExecutor:
     def _ask(self, script: bytes, **limits: float) -> Reply:
         try:
             return self._connected().ask(script, **limits)
+        except ConnectionLost:
+            self.close()
+            raise
+
+    def _call(self, functions: bytes) -> Reply:
+        try:
+            return self._connected().call(functions)
         except ConnectionLost:
             self.close()
             raise
@@ -236,24 +261,30 @@ def _greet(connection: Connection, name: str) -> _Host:
 
 
 def _launch_script(run: Run, inputs: Mapping[str, bytes]) -> bytes:
-    """All inputs under temporary names, then renamed, then the launcher: also two connections that race, a slow one
-    and its replacement, find complete input."""
+    """Whoever makes the run directory writes its inputs there; whoever finds one that never started writes them under
+    temporary names and renames them. So two connections that race, a slow one and its replacement, both find complete
+    input: the first never writes over a file that is there."""
     mark = os.urandom(16).hex().encode()
-    writes, renames = [], []
-    for name, content in inputs.items():
+    texts, writes, exchanges = [], [], []
+    for number, (name, content) in enumerate(inputs.items()):
         if b"\0" in content:
             raise ExecutorError(f"The input {name} of a command cannot hold a NUL.")
         place = b'"$d/"' + launcher.quote(name)
-        # The shell's own printf: no program is started for it, and no argument list bounds it.
-        writes.append(b"printf %%s %s > %s.%s" % (launcher.quote_bytes(content), place, mark))
-        renames.append(b"mv %s.%s %s" % (place, mark, place))
+        # Variables and the shell's own printf: no program is started for them, and no argument list bounds them.
+        texts.append(b"text%d=%s\n" % (number, launcher.quote_bytes(content)))
+        writes.append(b'printf %%s "$text%d" > %s' % (number, place))
+        exchanges.append(b'printf %%s "$text%d" > %s.%s && mv %s.%s %s' % (number, place, mark, place, mark, place))
     return b"""exec 2>&1
 d=$spool/%s
-mkdir -p "$d" && { [ -e "$d/pid" ] || { %s; }; } &&
-exec env -i PATH=%s setsid -f /bin/sh "$home/%s" "$d" %d %s %s >/dev/null 2>&1""" % (
+%sif mkdir "$d" 2>/dev/null; then
+set -C; %s
+else
+mkdir -p "$d" && { [ -e "$d/pid" ] || { %s; }; }
+fi && unset HOME LANG PWD OLDPWD SHLVL _ && exec setsid -f /bin/sh "$home/%s" "$d" %d %s %s >/dev/null 2>&1""" % (
         run.id.encode(),
-        b" && ".join(writes + renames),
-        SYSTEM_PATH.encode(),
+        b"".join(texts),
+        b" && ".join(writes),
+        b" && ".join(exchanges),
         LAUNCHER.encode(),
         launcher.blocks(run.max_output_bytes),
         run.nonce.encode(),

@@ -69,19 +69,18 @@ state_of() {
   fi
 }
 
-# look RUN OFFSET LIMIT: "state size code is_earlier length", and that many bytes of output from the offset on.
+# look RUN OFFSET LIMIT: "state code is_earlier", and at most LIMIT bytes of output from the offset on. What the state
+# was before the output was read holds for the output: an exit that is told has all of it.
 look() {
-  d=$spool/$1 size=0
+  d=$spool/$1
   state_of "$d"
   # The environment may hold secrets; once the command has read it, it goes.
   if [ -e "$d/env" ]; then { [ -e "$d/group" ] || [ $state = exited ]; } && rm -f "$d/env"; fi
-  [ ! -e "$d/output" ] || size=$(wc -c < "$d/output")
-  length=$((size - $2))
-  [ $length -le "$3" ] || length=$3
-  [ $length -ge 0 ] || length=0
-  echo "$state $size ${code:--} $is_earlier $length"
-  [ $length -eq 0 ] || tail -c "+$(($2 + 1))" "$d/output" | head -c $length
+  echo "$state ${code:--} $is_earlier"
+  [ ! -e "$d/output" ] || dd if="$d/output" bs="$3" count=1 iflag=skip_bytes skip="$2"
 }
+
+size_of() { wc -c < "$spool/$1/output"; }
 
 # started_by RUN DEPLOYMENT: what carries the deployment's id, and what is left of the command's session. While no
 # exit is recorded the group's number is the command's; later it counts only as long as nobody else has it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -53,6 +54,7 @@ class Contact:
         self._tell = tell
         self.has_begun = False
         """Whether a command of the deployment was, or may have been, started there."""
+        self._ended: OutOfContact | None = None
 
     @property
     def is_up(self) -> bool:
@@ -86,10 +88,9 @@ class Contact:
 
     def collect(self, run_id: str) -> None:
         # Not worth waiting for: what is left there is collected at the next contact.
-        try:
-            self._executor.collect(run_id)
-        except (ConnectionLost, ServerRefused):
-            return
+        if self.is_up:
+            with contextlib.suppress(ConnectionLost):
+                self._executor.collect(run_id)
 
     def sweep(self) -> None:
         self._keep(self._executor.sweep)
@@ -107,10 +108,13 @@ class Contact:
         return self._keep(lambda: self._executor.probe(argv, environment=environment, timeout_s=timeout_s))
 
     def _keep(self, act: Callable[[], T]) -> T:
+        if self._ended:
+            # Given up once is given up: nobody waits a second time for the same deployment.
+            raise self._ended
         try:
             return act()
         except ServerRefused as error:
-            raise self._refused(error) from error
+            raise self._end(self._refused(error)) from error
         except ConnectionLost as error:
             return self._again(act, error)
 
@@ -128,7 +132,7 @@ class Contact:
                     self._tell(str(again))
                 error = again
             except ServerRefused as refusal:
-                raise self._refused(refusal) from refusal
+                raise self._end(self._refused(refusal)) from refusal
             else:
                 waited = clock.duration_words(time.monotonic() - lost_at)
                 self._tell(f"In contact with {self._name} again, after {waited}.")
@@ -142,13 +146,17 @@ class Contact:
             by = self._cancelled_by()
             if by:
                 left = f"; what ran on {self._name} is ended when it can be reached again" if self.has_begun else ""
-                raise OutOfContact(Status.CANCELLED, f"cancelled by {by}{left}")
+                raise self._end(OutOfContact(Status.CANCELLED, f"cancelled by {by}{left}"))
             now = time.monotonic()
             if now > lost_at + patience_s:
-                raise self._given_up(error)
+                raise self._end(self._given_up(error))
             if now >= until:
                 return
             self._executor.wait("", min(until, lost_at + patience_s + 0.001) - now)
+
+    def _end(self, error: OutOfContact) -> OutOfContact:
+        self._ended = error
+        return error
 
     def _given_up(self, error: ConnectionLost) -> OutOfContact:
         said = str(error).rstrip(".")

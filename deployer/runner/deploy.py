@@ -69,6 +69,8 @@ class Deploy:
         self._asked_at = -1
         self._canceller: str | None = None
         self._project = self._deployment.project
+        if self._contact:
+            self._contact.has_begun = any(one.started_at and one.kind not in RUN_HERE for one in self._commands)
         self._resumed_id = next((one.id for one in self._commands if one.status is Status.RUNNING), None)
         self._mirror = Repository(here, str(self._data_dir.mirror(self._project.id)))
         self._present_sink: LogSink | None = None
@@ -162,12 +164,12 @@ class Deploy:
             ending = self._forgotten_by_a_reboot(command, sink) or self._follow(command, sink)
             if command.kind is CommandKind.FETCH and ending.status is Status.FAILED:
                 ending = self._with_advice(command, ending)
-            if ending.status is Status.SUCCESS and not rest:
-                self._name_survivors(command, sink)
         except OutOfContact as error:
             sink.finish()
             sink.system(f"{error}.")
             ending = Ending(error.status, None, error.cause)
+        if ending.status is Status.SUCCESS and not rest:
+            self._name_survivors(command, sink)
         status = self._record(command, sink, ending, rest)
         self._place_of(command).collect(command.id)
         return status
@@ -218,14 +220,15 @@ class Deploy:
         if command.id != self._resumed_id or command.boot_id is None:
             return None
         place = self._place_of(command)
-        if self._contact and place is self._there:
-            # It may have been launched before; whether it was, only the server knows.
-            self._contact.has_begun = True
         if place.look(command.id).state is not RunState.ABSENT or command.boot_id == place.boot_id():
             return None
-        cause = f"the host was rebooted as {self._title(command)} began"
+        cause = f"{self._place_name(command)} was rebooted as {self._title(command)} began"
         sink.system(f"Interrupted: {cause}.")
         return Ending(Status.INTERRUPTED, None, cause)
+
+    def _place_name(self, command: Command) -> str:
+        server = None if command.kind in RUN_HERE else self._project.server
+        return server.name if server else "the host"
 
     @staticmethod
     def _title(command: Command) -> str:
@@ -309,6 +312,7 @@ class Deploy:
             run_id=command.id,
             deploy_id=self._id,
             title=self._title(command),
+            place=self._place_name(command),
             seconds_left=command.timeout_s - elapsed,
             timeout_s=command.timeout_s,
             grace_s=self._config.runner.cancel_grace,
@@ -348,7 +352,13 @@ class Deploy:
         return self._canceller
 
     def _name_survivors(self, command: Command, sink: LogSink) -> None:
-        for process in self._place_of(command).survivors(command.id, self._id):
+        try:
+            left = self._place_of(command).survivors(command.id, self._id)
+        except ExecutorError as error:
+            # The command has ended well, whether or not its server can be asked any more.
+            log.warning("%s: what still runs could not be seen: %s", self._deployment.ref, error)
+            return
+        for process in left:
             sink.system(f"Still running, and left alone: {process.command} (process {process.pid}).")
 
     # The commit -------------------------------------------------------------------------------------------------

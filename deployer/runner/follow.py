@@ -54,7 +54,11 @@ class Stop:
 
 
 class Follower:
-    """Follows one command. ``cancelled_by`` says who asked for its end, ``save`` commits what the sink has."""
+    """Follows one command.
+
+    ``title`` and ``place`` are what people call it and where it runs; ``cancelled_by`` says who asked for its end,
+    and ``save`` commits what the sink has.
+    """
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class Follower:
         run_id: str,
         deploy_id: str,
         title: str,
+        place: str,
         seconds_left: float,
         timeout_s: int,
         grace_s: float,
@@ -76,6 +81,7 @@ class Follower:
         self._run_id = run_id
         self._deploy_id = deploy_id
         self._title = title
+        self._place = place
         self._deadline = time.monotonic() + seconds_left
         self._timeout_s = timeout_s
         self._grace_s = grace_s
@@ -211,7 +217,7 @@ class Follower:
         if look.exit_code == 0:
             return Ending(Status.SUCCESS, 0)
         if look.is_from_earlier_boot and look.exit_code in (128 + 15, 128 + 9):
-            return Ending(Status.INTERRUPTED, look.exit_code, f"the host was rebooted while {self._title} ran")
+            return Ending(Status.INTERRUPTED, look.exit_code, f"{self._place} was rebooted while {self._title} ran")
         return Ending(Status.FAILED, look.exit_code, f"{self._title} {exit_words(look.exit_code)}")
 
     def _lost(self, look: Look) -> Ending:
@@ -219,7 +225,7 @@ class Follower:
         if self._stop:
             return self._ended_by(look)
         if look.is_from_earlier_boot:
-            cause = f"the host was rebooted while {self._title} ran"
+            cause = f"{self._place} was rebooted while {self._title} ran"
         else:
             cause = f"{self._title} and its launcher were killed from outside (out of memory?)"
         self._sink.system(f"Interrupted: {cause}.")

@@ -140,8 +140,10 @@ class Lane(threading.Thread):
     def _tidy(self) -> None:
         """Once a connection, before a deployment runs anything over it: end and collect what earlier ones left."""
         if self._remote and self._tidied_connection != self._remote.connections:
-            housekeeping.tidy_server(self._database, self._remote)
-            self._tidied_connection = self._remote.connections
+            # Where the contact is lost meanwhile, the next connection begins with it again.
+            with contextlib.suppress(ExecutorError):
+                housekeeping.tidy_server(self._database, self._remote)
+                self._tidied_connection = self._remote.connections
 
     def _close_when_idle(self) -> None:
         if self._remote and self._remote.is_connected and time.monotonic() > self._used_at + KEPT_OPEN_S:

@@ -17,18 +17,12 @@ from pathlib import Path
 
 from inotify_simple import INotify, flags
 
+from tests.bench import servers
 from tests.bench.daemon import Daemon, free_port, signature
+from tests.bench.table import quantile, row
 
 FLOOD_S = 8
 PUSH_BYTES = 7000
-
-
-def row(what: str, aim: str, value: str) -> None:
-    print(f"{what:<58} {aim:<28} {value}", flush=True)
-
-
-def quantile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def start(daemon: Daemon) -> None:
@@ -256,6 +250,8 @@ MEASURES: dict[str, Callable[[Daemon], None]] = {
     "latency": latency,
     "step": step,
     "output": output,
+    "ssh-launch": servers.launch,
+    "ssh-step": servers.step,
 }
 
 

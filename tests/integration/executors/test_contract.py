@@ -161,7 +161,7 @@ def test_files_come_with_the_run_and_go_with_its_collection(place):
     place.finish(run_id)
     assert place.output(run_id) == b"private 600\n"
 
-    place.executor.collect(run_id)
+    place.collect(run_id)
 
     assert not os.path.exists((place.folder / "where").read_text().strip() + "/deploy_key")
 
@@ -175,7 +175,7 @@ def test_what_a_command_put_beside_its_inputs_goes_with_the_collection_too(place
     )
     place.finish(run_id)
 
-    place.executor.collect(run_id)
+    place.collect(run_id)
 
     assert set(os.listdir((place.folder / "where").read_text().strip())) <= {"pid", "exit"}
     assert os.path.exists("/etc")
@@ -239,7 +239,7 @@ def test_a_sweep_removes_only_old_tombstones(place):
     for run_id in (old, young, uncollected):
         place.finish(run_id)
     for run_id in (old, young):
-        place.executor.collect(run_id)
+        place.collect(run_id)
     two_days_ago = time.time() - 2 * 86400
     for run_id in (old, uncollected):
         os.utime(place.spool / run_id, (two_days_ago, two_days_ago))
