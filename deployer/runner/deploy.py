@@ -22,14 +22,15 @@ from deployer.executors.base import Executor, RunState
 from deployer.executors.launcher import end_mark
 from deployer.executors.ssh import SshExecutor
 from deployer.installation import Installation
-from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger
+from deployer.models.deployment import Command, CommandKind, Status
 from deployer.runner import job
 from deployer.runner.commit import Repository
 from deployer.runner.contact import Contact, OutOfContact
 from deployer.runner.follow import Ending, Follower
 from deployer.runner.inputs import Inputs
 from deployer.runner.log_sink import LogSink, Numbering
-from deployer.runner.plan import RUN_HERE, plan, pulls_itself
+from deployer.runner.plan import RUN_HERE, plan
+from deployer.runner.revision import Revision
 from deployer.security.redaction import Redactor
 
 log = logging.getLogger("deployer.runner")
@@ -72,7 +73,13 @@ class Deploy:
         if self._contact:
             self._contact.has_begun = any(one.started_at and one.kind not in RUN_HERE for one in self._commands)
         self._resumed_id = next((one.id for one in self._commands if one.status is Status.RUNNING), None)
-        self._mirror = Repository(here, str(self._data_dir.mirror(self._project.id)))
+        self._revision = Revision(
+            self._database,
+            self._deployment,
+            runner_id,
+            mirror=Repository(here, str(self._data_dir.mirror(self._project.id))),
+            working_copy=self._working_copy,
+        )
         self._present_sink: LogSink | None = None
 
     def _contact_with(self, remote: SshExecutor) -> Contact:
@@ -119,9 +126,9 @@ class Deploy:
                 continue
             is_queued = command.status is Status.QUEUED
             if position and is_queued and self._commands[position - 1].kind is CommandKind.FETCH:
-                ended = self._settle_on_commit()
-                if ended:
-                    return ended
+                found = self._revision.settle()
+                if found.sha is None:
+                    return self._end(Status.SUPERSEDED if found.is_stale else Status.FAILED, found.cause)
             status = self._run_command(command, self._commands[position + 1 :])
             if status is not Status.SUCCESS:
                 return status
@@ -262,16 +269,10 @@ class Deploy:
         is_over = ending.status is not Status.SUCCESS or not rest
         following = rest[0] if rest and not is_over and command.kind is not CommandKind.FETCH else None
         cause = self._redactor.fresh().text(ending.cause) if ending.cause else None
-        deployed_sha = self._deployed_sha(command) if is_over else None
+        deployed_sha = self._revision.deployed(command) if is_over else None
         ended, ended_cause = ending.status, cause
-        if ended is Status.SUCCESS and deployed_sha and self._is_not_what_was_asked(deployed_sha):
-            ended, ended_cause = (
-                Status.FAILED,
-                (
-                    f"the steps left the working copy at {deployed_sha[:7]}, not at the commit asked for; "
-                    "take what fetches, pulls or resets out of them"
-                ),
-            )
+        if ended is Status.SUCCESS and (broken := self._revision.broken(deployed_sha, self._commands)):
+            ended, ended_cause = Status.FAILED, broken
 
         def write() -> Status:
             with self._database.write() as connection:
@@ -360,57 +361,6 @@ class Deploy:
             return
         for process in left:
             sink.system(f"Still running, and left alone: {process.command} (process {process.pid}).")
-
-    # The commit -------------------------------------------------------------------------------------------------
-
-    def _settle_on_commit(self) -> Status | None:
-        """After the fetch: which commit this is. The status, where the deployment ends here."""
-        is_push = self._deployment.trigger is Trigger.PUSH
-        live = self._live_sha() if is_push else None
-        found = self._mirror.settle(self._deployment.branch, self._deployment.commit_sha, live)
-        if found.sha is None:
-            return self._end(Status.SUPERSEDED if found.is_stale else Status.FAILED, found.cause)
-        facts = {"commit_sha": found.sha} if self._deployment.commit_sha != found.sha else {}
-        if self._deployment.commit_message is None:
-            facts |= self._mirror.describe(found.sha)
-        if facts:
-
-            def write() -> None:
-                with self._database.write() as connection:
-                    lifecycle.record_commit(connection, self._id, self._runner_id, **facts)
-
-            retrying(write)
-            for name, value in facts.items():
-                setattr(self._deployment, name, value)
-        return None
-
-    def _live_sha(self) -> str | None:
-        """The commit that the last successful deployment of this project left."""
-        with self._database.read() as connection:
-            return connection.scalar(
-                sa.select(Deployment.deployed_sha)
-                .where(Deployment.project_id == self._project.id, Deployment.status == Status.SUCCESS)
-                .order_by(Deployment.finished_at.desc(), Deployment.number.desc())
-                .limit(1)
-            )
-
-    def _deployed_sha(self, command: Command) -> str | None:
-        """What is in the working copy at the end, whoever brought it."""
-        if command.kind in RUN_HERE:
-            return None
-        if pulls_itself(self._project) or command.kind is not CommandKind.STEP:
-            try:
-                return self._working_copy().commit_of("HEAD")
-            except ExecutorError as error:
-                # The command's end is not to be lost over this.
-                log.warning("%s: the commit could not be read: %s", self._deployment.ref, error)
-                return None
-        return self._deployment.commit_sha
-
-    def _is_not_what_was_asked(self, deployed_sha: str) -> bool:
-        """Where the project's own pull gave way to a certain commit: whether a later step brought another one."""
-        gave_way = any(one.kind is CommandKind.CHECKOUT for one in self._commands) and pulls_itself(self._project)
-        return gave_way and deployed_sha != self._deployment.commit_sha
 
     def _working_copy(self) -> Repository:
         return Repository(self._there, self._inputs.working_copy())

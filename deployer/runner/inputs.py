@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deployer import servers, working_copies
-from deployer.commands import git
+from deployer.commands import git, server_repository
 from deployer.config import Config
 from deployer.executors.base import Executor, Run
 from deployer.installation import DataDir
@@ -55,7 +55,7 @@ class Inputs:
             environment |= git.environment(url, self._credential(files))
             environment |= git.fetch_variables(str(self._data_dir.mirror(self._project.id)), url)
         elif command.kind is CommandKind.SEND:
-            script, directory = git.SEND, str(self._data_dir.root)
+            script, directory = server_repository.SEND, str(self._data_dir.root)
             environment |= self._way_to_the_server(files)
         else:
             script = self._script_of(command)
@@ -94,7 +94,7 @@ class Inputs:
     def _mirror_there(self) -> str:
         if self._project.server is None:
             return str(self._data_dir.mirror(self._project.id))
-        return f"{self._there.base_environment()['HOME']}/{git.server_mirror(self._project.id)}"
+        return f"{self._there.base_environment()['HOME']}/{server_repository.path(self._project.id)}"
 
     def _credential(self, files: dict[str, bytes]) -> git.Credential:
         key = self._secrets.deploy_key
@@ -109,8 +109,8 @@ class Inputs:
     def _way_to_the_server(self, files: dict[str, bytes]) -> dict[str, str]:
         assert self._project.server is not None
         address = servers.address_of(self._project.server, self._vault)
-        files |= git.send_files(address.private_key, address.host_key)
-        return git.send_variables(
+        files |= server_repository.files(address.private_key, address.host_key)
+        return server_repository.variables(
             str(self._data_dir.mirror(self._project.id)),
             self._project.id,
             server=address.name,

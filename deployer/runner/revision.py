@@ -1,0 +1,92 @@
+"""Which commit a deployment is about: settled after the fetch, and read again at its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+
+from deployer.db import Database, retrying
+from deployer.deployments import lifecycle
+from deployer.errors import ExecutorError
+from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger
+from deployer.runner.commit import Finding, Repository
+from deployer.runner.plan import RUN_HERE, pulls_itself
+
+log = logging.getLogger("deployer.runner")
+
+
+class Revision:
+    """The commit of one deployment. ``mirror`` has what was fetched; ``working_copy`` is what the steps work in."""
+
+    def __init__(
+        self,
+        database: Database,
+        deployment: Deployment,
+        runner_id: str,
+        *,
+        mirror: Repository,
+        working_copy: Callable[[], Repository],
+    ) -> None:
+        self._database = database
+        self._deployment = deployment
+        self._project = deployment.project
+        self._runner_id = runner_id
+        self._mirror = mirror
+        self._working_copy = working_copy
+
+    def settle(self) -> Finding:
+        """After the fetch: which commit this is, written down with what is known of it; or why there is none."""
+        deployment = self._deployment
+        live = self._live_sha() if deployment.trigger is Trigger.PUSH else None
+        found = self._mirror.settle(deployment.branch, deployment.commit_sha, live)
+        if found.sha is None:
+            return found
+        facts = {"commit_sha": found.sha} if deployment.commit_sha != found.sha else {}
+        if deployment.commit_message is None:
+            facts |= self._mirror.describe(found.sha)
+        if facts:
+
+            def write() -> None:
+                with self._database.write() as connection:
+                    lifecycle.record_commit(connection, deployment.id, self._runner_id, **facts)
+
+            retrying(write)
+            for name, value in facts.items():
+                setattr(deployment, name, value)
+        return found
+
+    def _live_sha(self) -> str | None:
+        """The commit that the last successful deployment of this project left."""
+        with self._database.read() as connection:
+            return connection.scalar(
+                sa.select(Deployment.deployed_sha)
+                .where(Deployment.project_id == self._project.id, Deployment.status == Status.SUCCESS)
+                .order_by(Deployment.finished_at.desc(), Deployment.number.desc())
+                .limit(1)
+            )
+
+    def deployed(self, command: Command) -> str | None:
+        """What is in the working copy after the deployment's last command, whoever brought it."""
+        if command.kind in RUN_HERE:
+            return None
+        if pulls_itself(self._project) or command.kind is not CommandKind.STEP:
+            try:
+                return self._working_copy().commit_of("HEAD")
+            except ExecutorError as error:
+                # The command's end is not to be lost over this.
+                log.warning("%s: the commit could not be read: %s", self._deployment.ref, error)
+                return None
+        return self._deployment.commit_sha
+
+    def broken(self, deployed_sha: str | None, commands: Sequence[Command]) -> str | None:
+        """Why a success is none: where the project's own pull gave way to a certain commit, a later step must not
+        have brought another one."""
+        gave_way = any(one.kind is CommandKind.CHECKOUT for one in commands) and pulls_itself(self._project)
+        if not gave_way or deployed_sha is None or deployed_sha == self._deployment.commit_sha:
+            return None
+        return (
+            f"the steps left the working copy at {deployed_sha[:7]}, not at the commit asked for; "
+            "take what fetches, pulls or resets out of them"
+        )
