@@ -70,6 +70,10 @@ class ExecutorError(DeployerError):
     """A command could not be started or observed on its machine."""
 
 
+class AddressRefused(DeployerError):
+    """A host that a person named leads to an address that nothing of ours is to talk to."""
+
+
 class ConnectionLost(ExecutorError):
     """A server does not answer at the moment. What runs there goes on; another try may succeed."""
 

@@ -185,7 +185,7 @@ def authorized_keys(server: Server) -> str:
 
 
 def scan(server: Server) -> str:
-    """The host key that the server offers at the moment. Raises ConnectionLost."""
+    """The host key that the server offers at the moment. Raises ConnectionLost, ServerRefused."""
     return scan_host_key(server.host, server.port)
 
 
@@ -193,7 +193,7 @@ def try_scan(server: Server) -> str | None:
     """The same; None where the server cannot be reached."""
     try:
         return scan(server)
-    except ConnectionLost:
+    except (ConnectionLost, ServerRefused):
         return None
 
 

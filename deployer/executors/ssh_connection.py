@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from deployer.errors import ConnectionLost, HostKeyChanged, ServerRefused
+from deployer import outbound
+from deployer.errors import AddressRefused, ConnectionLost, HostKeyChanged, ServerRefused
 from deployer.executors.base import SYSTEM_PATH
 from deployer.executors.host_keys import fingerprint, kind
 
@@ -188,7 +189,7 @@ def _begin(host: str, port: int, key_types: tuple[str, ...]) -> Transport:
     import paramiko
 
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-    sock = socket.create_connection((host, port), timeout=CALL_LIMIT_S)
+    sock = outbound.connect(host, port, CALL_LIMIT_S)
     try:
         # Each question is small and waits for its answer: without this, 40 ms each.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -247,6 +248,8 @@ def _in_words(name: str) -> Iterator[None]:
         yield
     except ServerRefused:
         raise
+    except AddressRefused as error:
+        raise ServerRefused(str(error.args[0]), hint=error.hint) from error
     except Exception as error:
         from paramiko import SSHException
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from deployer.errors import MailError
+from deployer import outbound
+from deployer.errors import AddressRefused, MailError
 from deployer.notifications.mail_settings import is_loopback
 from deployer.security.control_sequences import CONTROL
 from deployer.security.redaction import Redactor
@@ -138,7 +139,7 @@ class _Client(smtplib.SMTP):
         self._context = context
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        sock = socket.create_connection((host, port), timeout)
+        sock = outbound.connect(host, port, timeout)
         try:
             self._line.use(sock)
             if self._context is None:
@@ -228,6 +229,8 @@ def _without_password(server: Server, told: MailError) -> MailError:
 def _explain(server: Server, error: Exception, step_s: float) -> MailError:
     where = _address(server)
     match error:
+        case AddressRefused():
+            return MailError(str(error.args[0]), hint=error.hint)
         case smtplib.SMTPAuthenticationError():
             told = _refusal("The mail server refused the login", error.smtp_code, error.smtp_error)
             return MailError(

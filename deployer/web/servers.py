@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
 from deployer import server_check, servers
-from deployer.errors import ConnectionLost, InvalidInput, InvalidTransition
+from deployer.errors import ConnectionLost, InvalidInput, InvalidTransition, ServerRefused
 from deployer.executors import host_keys
 from deployer.executors.base import SYSTEM_PATH
 from deployer.models.server import Server
@@ -167,7 +167,7 @@ def _scan(server: Server) -> str | None:
     _let_go()
     try:
         offered = servers.scan(server)
-    except ConnectionLost as error:
+    except (ConnectionLost, ServerRefused) as error:
         return str(error)
     with changing("server.scanned", name) as session:
         servers.offer(_find(server_id, session), offered)

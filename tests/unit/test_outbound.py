@@ -1,0 +1,77 @@
+"""Where connections of our own may go (THREATS 29): a cloud's metadata service is not a server of anybody's."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from deployer import outbound
+from deployer.errors import AddressRefused, MailError, ServerRefused
+from deployer.executors.ssh_connection import scan_host_key
+from deployer.notifications import smtp
+
+REFUSED = [
+    "169.254.169.254",
+    "169.254.0.1",
+    "::ffff:169.254.169.254",
+    "fe80::1",
+    "fe80::1%lo",
+    "fd00:ec2::254",
+    "168.63.129.16",
+    "100.100.100.200",
+    "0.0.0.0",
+    "::",
+    "224.0.0.1",
+    "ff02::1",
+    "240.0.0.1",
+    "255.255.255.255",
+]
+
+
+@pytest.mark.parametrize("address", REFUSED)
+def test_no_link_local_metadata_or_group_address_is_connected_to(address):
+    assert outbound.problem(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.5", "fd12::1", "203.0.113.7", "2001:4860::1"]
+)
+def test_public_private_and_own_addresses_are(address):
+    assert outbound.problem(address) is None
+
+
+def test_a_name_that_leads_there_is_refused_before_anything_is_sent(monkeypatch):
+    answers = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 22)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 22)),
+    ]
+    # The one thing that cannot be had for real here: a name server of somebody else's.
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
+
+    with pytest.raises(AddressRefused, match=r"web1\.example leads to 169\.254\.169\.254, which is refused"):
+        outbound.connect("web1.example", 22, 1)
+
+
+def test_a_name_is_resolved_once(monkeypatch):
+    asked = []
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: asked.append(a) or resolve(*a, **k))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connected = outbound.connect("localhost", server.getsockname()[1], 5)
+        connected.close()
+
+    assert len(asked) == 1
+
+
+def test_a_server_there_is_refused():
+    with pytest.raises(ServerRefused, match="link-local or metadata address"):
+        scan_host_key("169.254.169.254", 22)
+
+
+def test_a_mail_server_there_is_refused():
+    server = smtp.Server(host="169.254.169.254", port=25, security="none")
+
+    with pytest.raises(MailError, match="link-local or metadata address"):
+        smtp.greet(server, total_s=5)
