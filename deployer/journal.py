@@ -54,3 +54,8 @@ class _ForFile(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
         self.converter = time.gmtime
+
+
+def one_line(text: str) -> str:
+    """Text from elsewhere as part of a line: nothing in it ends the line or moves a terminal."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())

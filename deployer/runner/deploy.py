@@ -13,7 +13,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from deployer import clock, project_secrets, settings
+from deployer import clock, journal, project_secrets, settings
 from deployer.commands import git
 from deployer.db import retrying
 from deployer.deployments import command_lifecycle, lifecycle
@@ -69,6 +69,7 @@ class Deploy:
             self._numbering = Numbering.of(connection, deployment_id)
         self._asked_at = -1
         self._canceller: str | None = None
+        self._cause: str | None = None
         self._project = self._deployment.project
         if self._contact:
             self._contact.has_begun = any(one.started_at and one.kind not in RUN_HERE for one in self._commands)
@@ -116,7 +117,8 @@ class Deploy:
         except DeployerError as error:
             status = self._end(Status.FAILED, str(error))
         elapsed = clock.now() - (self._deployment.started_at or self._deployment.queued_at)
-        log.info("%s: %s in %s", name, status, clock.duration_words(elapsed.total_seconds()))
+        why = f": {journal.one_line(self._cause)}" if self._cause else ""
+        log.info("%s: %s in %s%s", name, status, clock.duration_words(elapsed.total_seconds()), why)
 
     def _run_commands(self) -> Status:
         if not self._commands:
@@ -273,6 +275,7 @@ class Deploy:
         ended, ended_cause = ending.status, cause
         if ended is Status.SUCCESS and (broken := self._revision.broken(deployed_sha, self._commands)):
             ended, ended_cause = Status.FAILED, broken
+        self._cause = ended_cause
 
         def write() -> Status:
             with self._database.write() as connection:
@@ -368,6 +371,8 @@ class Deploy:
     # Its end outside a command ----------------------------------------------------------------------------------
 
     def _end(self, status: Status, cause: str) -> Status:
+        self._cause = cause
+
         def write() -> None:
             with self._database.write() as connection:
                 lifecycle.end(connection, self._id, self._runner_id, status, cause)

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from deployer import servers
+from deployer import journal, servers
 from deployer.db import retrying
-from deployer.deployments import command_lifecycle, lifecycle
+from deployer.deployments import command_lifecycle, lifecycle, reading
 from deployer.errors import DeployerError, ExecutorError, LostClaim
 from deployer.executors.local import LocalExecutor
 from deployer.executors.ssh import SshExecutor
@@ -118,6 +118,8 @@ class Lane(threading.Thread):
 
         with contextlib.suppress(LostClaim):
             retrying(fail)
+        with Session(self._database.engine) as session:
+            log.warning("%s: failed: %s", reading.find(session, deployment_id).ref, journal.one_line(cause))
 
     # The server -------------------------------------------------------------------------------------------------
 
