@@ -21,6 +21,7 @@ LEVELS = {
     "config": LEAVES,
     "systemd": LEAVES,
     "journal": LEAVES,
+    "patience": LEAVES,
     "mail_addresses": LEAVES,
     "bell": DRIVERS,
     "db": DRIVERS,
