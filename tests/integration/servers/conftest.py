@@ -12,7 +12,7 @@ from deployer.models import Project
 from tests.support.operator import Operator
 from tests.support.ordinary_user import OrdinaryUser, ordinary_user
 from tests.support.repository import Repository
-from tests.support.ssh_server import SshServer, require_sshd
+from tests.support.ssh_server import SshServer, require_own_files, require_sshd
 
 
 @pytest.fixture(scope="session")
@@ -32,13 +32,16 @@ def user(_user: OrdinaryUser) -> Iterator[OrdinaryUser]:
 
 
 @pytest.fixture
-def make_ssh(user: OrdinaryUser) -> Iterator[Callable[[], SshServer]]:
-    """sshds that run."""
+def make_ssh(user: OrdinaryUser) -> Iterator[Callable[..., SshServer]]:
+    """sshds that run: ``make_ssh("rm /usr/bin/git")`` with other files than this host."""
     made: list[SshServer] = []
 
-    def make() -> SshServer:
+    def make(*changed: str) -> SshServer:
         number = len(list(user.folder.iterdir()))
-        made.append(SshServer(user.folder / f"sshd-{number}", home=user.home, user=user.name))
+        if changed:
+            require_own_files(user.folder / f"layer-{number}")
+        folder = user.folder / f"sshd-{number}"
+        made.append(SshServer(folder, home=user.home, user=user.name, changed=changed))
         made[-1].start()
         return made[-1]
 
@@ -48,7 +51,7 @@ def make_ssh(user: OrdinaryUser) -> Iterator[Callable[[], SshServer]]:
 
 
 @pytest.fixture
-def ssh(make_ssh: Callable[[], SshServer]) -> SshServer:
+def ssh(make_ssh: Callable[..., SshServer]) -> SshServer:
     return make_ssh()
 
 
