@@ -221,12 +221,12 @@ def trust(server: Server, given: str) -> None:
     if server.host_key and host_keys.fingerprint(server.host_key) == wanted:
         server.offered_host_key = None
         return
-    if offered is None:
+    known = offered or server.host_key
+    if known is None:
         raise InvalidInput({"fingerprint": f"{server.name} has offered no host key yet. Scan it first."})
-    if host_keys.fingerprint(offered) != wanted:
-        raise InvalidInput(
-            {"fingerprint": f"{server.name} offers {host_keys.fingerprint(offered)}, which is another key."}
-        )
+    if offered is None or host_keys.fingerprint(offered) != wanted:
+        text = f"{server.name} offers {host_keys.fingerprint(known)}, and not {wanted}. Nothing was trusted."
+        raise InvalidInput({"fingerprint": text})
     server.host_key, server.offered_host_key = offered, None
     # What was found, was found at whatever has another key.
     server.tested_at = server.test_report = None
