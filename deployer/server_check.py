@@ -73,6 +73,11 @@ class Report:
     offered_host_key: str | None = None
 
     @property
+    def is_of_pinned_key(self) -> bool:
+        """Whether the server showed the pinned host key; the other findings are of that server then."""
+        return any(one.about == "connection" and one.level is Level.OK for one in self.findings)
+
+    @property
     def is_good(self) -> bool:
         return all(one.level is not Level.FAILURE for one in self.findings)
 
@@ -105,7 +110,8 @@ def test(installation: Installation, name_or_id: str, actor: Actor) -> Report:
         present = servers.find(session, server.id)
         present.tested_at = clock.now()
         present.test_report = report.as_json()
-        if report.offered_host_key:
+        if report.offered_host_key or report.is_of_pinned_key:
+            # Where the pinned key was seen again, another one that was seen before waits for nobody any more.
             servers.offer(present, report.offered_host_key)
     return report
 
