@@ -50,6 +50,11 @@ class SshServer:
             path.unlink(missing_ok=True)
         subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(key)], check=True)
 
+    def add_host_key(self, kind: str) -> None:
+        """One of another type beside it, as a newer sshd may make."""
+        key = self.folder / f"host_key_{kind}"
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(key)], check=True)
+
     @property
     def host_key(self) -> str:
         """``type base64``."""
@@ -88,6 +93,7 @@ class SshServer:
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
             "MaxStartups 100\n"
         )
+        text += "".join(f"HostKey {path}\n" for path in self.folder.glob("host_key_*") if not path.suffix)
         if self.home and self.user == getpass.getuser():
             text += f"SetEnv HOME={self.home}\n"
         settings.write_text(text)

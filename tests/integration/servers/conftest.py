@@ -15,7 +15,7 @@ from tests.support.ssh_server import SshServer
 
 
 @pytest.fixture
-def web1(operator: Operator, ssh: SshServer) -> str:
+def web1(operator: Operator, ssh: SshServer) -> str:  # noqa: F811
     """The server's id."""
     return operator.make_server(ssh)
 

@@ -222,6 +222,19 @@ def test_a_changed_host_key_is_told_with_both_fingerprints_and_kept_to_be_compar
     assert (stored.host_key, stored.offered_host_key) == (pinned, ssh.host_key)
 
 
+def test_a_further_host_key_of_another_type_is_no_changed_one(check, make_ssh, operator):
+    ssh = make_ssh()
+    ssh.stop()
+    ssh.make_host_key("ecdsa")
+    ssh.add_host_key("ed25519")
+    ssh.start()
+
+    assert check(ssh).is_good
+    with operator.database.write_session() as session:
+        server = servers.find(session, "web1")
+    assert servers.scan(server) == server.host_key == ssh.host_key
+
+
 def test_where_nothing_listens_it_is_told_where_to_look(check, ssh):
     ssh.stop()
 
