@@ -1,4 +1,4 @@
-"""Whether a server can run projects: a short question that a person waits for, at most 15 s.
+"""Whether a server can run projects: a short question that a person waits for, at most `patience.LIMIT_S`.
 
 It looks at what commands need there, and starts a durable command, cuts the connection, and sees whether the command
 went on: some login managers end what a user leaves behind.
@@ -18,11 +18,12 @@ from sqlalchemy.orm import Session
 
 from deployer import audit, clock, servers
 from deployer.audit import Actor
-from deployer.errors import ConnectionLost, ExecutorError, HostKeyChanged, ServerRefused
+from deployer.errors import ConnectionLost, ExecutorError, HostKeyChanged, SecretUnreadable, ServerRefused
 from deployer.executors.base import Answer, Run, RunState
 from deployer.executors.ssh import SshExecutor
 from deployer.executors.ssh_connection import Address
 from deployer.installation import Installation
+from deployer.patience import LIMIT_S, within
 
 PROBE_TIMEOUT_S = 5.0
 CUT_FOR_S = 1.0
@@ -72,6 +73,11 @@ class Report:
     offered_host_key: str | None = None
 
     @property
+    def is_of_pinned_key(self) -> bool:
+        """Whether the server showed the pinned host key; the other findings are of that server then."""
+        return any(one.about == "connection" and one.level is Level.OK for one in self.findings)
+
+    @property
     def is_good(self) -> bool:
         return all(one.level is not Level.FAILURE for one in self.findings)
 
@@ -95,13 +101,17 @@ def test(installation: Installation, name_or_id: str, actor: Actor) -> Report:
         address = servers.address_of(server, installation.vault)
     except ServerRefused as error:
         report = Report((Finding(Level.FAILURE, "host key", str(error.args[0]), error.hint),))
+    except SecretUnreadable as error:
+        mend = f"{error.hint} Or make a new key on the server's page.".strip()
+        report = Report((Finding(Level.FAILURE, "key", str(error.args[0]), mend),))
     else:
         report = check(address, (server.extra_path or "").splitlines())
     with audit.changing(installation.database, actor, "server.tested", server.name) as session:
         present = servers.find(session, server.id)
         present.tested_at = clock.now()
         present.test_report = report.as_json()
-        if report.offered_host_key:
+        if report.offered_host_key or report.is_of_pinned_key:
+            # Where the pinned key was seen again, another one that was seen before waits for nobody any more.
             servers.offer(present, report.offered_host_key)
     return report
 
@@ -112,8 +122,18 @@ def check(address: Address, extra_path: list[str]) -> Report:
     executor = SshExecutor(address)
     findings: list[Finding] = []
     offered = None
+
+    def look() -> None:
+        # One by one, so that what was found is there when patience ends.
+        for one in _look(executor, extra_path):
+            findings.append(one)
+
     try:
-        findings.extend(_look(executor, extra_path))
+        within(LIMIT_S, look)
+    except TimeoutError:
+        mend = "See whether the server is overloaded, and whether its name is resolved quickly."
+        text = f"{address.name} took longer than {LIMIT_S:.0f} s. The test was given up."
+        findings = [*findings, Finding(Level.FAILURE, "connection", text, mend)]
     except HostKeyChanged as error:
         offered = error.offered
         findings.append(Finding(Level.FAILURE, "host key", str(error.args[0]), error.hint))
@@ -138,14 +158,19 @@ def _look(executor: SshExecutor, extra_path: list[str]) -> Iterator[Finding]:
         f"{address.username}@{address.host}:{address.port} answers; its host key is the pinned one.",
     )
     yield from _system(executor)
-    yield from _programs(executor)
+    programs = list(_programs(executor))
+    yield from programs
     yield _disk(executor, environment["HOME"])
     yield from _path(executor, extra_path)
-    yield _durability(executor)
+    # Without setsid no command can be started, and that is said already.
+    if all(one.level is Level.OK for one in programs if one.about == "setsid"):
+        yield _durability(executor)
 
 
 def _ask(executor: SshExecutor, script: str) -> Answer:
-    return executor.probe(["/bin/sh", "-c", script], environment={}, timeout_s=PROBE_TIMEOUT_S)
+    # A program that is not there is an answer, and not a question that could not be asked (126 and 127 say that).
+    argv = ["/bin/sh", "-c", f"{{ {script}\n}} || exit 1"]
+    return executor.probe(argv, environment={}, timeout_s=PROBE_TIMEOUT_S)
 
 
 def _system(executor: SshExecutor) -> Iterator[Finding]:

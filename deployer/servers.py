@@ -16,6 +16,7 @@ from deployer.executors.ssh_connection import Address, scan_host_key
 from deployer.models.deployment import RUNNING, Deployment
 from deployer.models.project import Project
 from deployer.models.server import Server
+from deployer.patience import LIMIT_S, within
 from deployer.security import deploy_keys
 from deployer.security.vault import Vault
 
@@ -24,7 +25,7 @@ LOCAL = "this host"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?\Z")
-_USERNAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}\$?\Z")
+_USERNAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}\Z")
 _FINGERPRINT = re.compile(r"(?:SHA256:)?([A-Za-z0-9+/]{43})=?\Z")
 
 
@@ -46,6 +47,8 @@ def validate(given: ServerInput) -> None:
         errors["name"] = "Use letters, digits, dots, dashes and underscores, beginning with a letter or digit."
     elif given.name == "local":
         errors["name"] = "“local” means this host; choose another name."
+    elif given.name == "new":
+        errors["name"] = "“new” is the address of the form for new servers; choose another name."
     if not _is_host(given.host):
         errors["host"] = "Give a host name or an IP address, without user and port."
     if not 1 <= given.port <= 65535:
@@ -61,11 +64,13 @@ def validate(given: ServerInput) -> None:
 
 
 def _is_host(host: str) -> bool:
+    # What stands behind the % of an IPv6 address may be anything for ipaddress; interfaces are named like hosts.
+    address, percent, zone = host.partition("%")
     try:
-        ipaddress.ip_address(host)
+        ipaddress.ip_address(address)
     except ValueError:
         return _HOST.match(host) is not None
-    return True
+    return not percent or (":" in address and _HOST.match(zone) is not None)
 
 
 def create(session: Session, given: ServerInput, vault: Vault) -> Server:
@@ -185,8 +190,13 @@ def authorized_keys(server: Server) -> str:
 
 
 def scan(server: Server) -> str:
-    """The host key that the server offers at the moment. Raises ConnectionLost, ServerRefused."""
-    return scan_host_key(server.host, server.port)
+    """The host key that the server offers at the moment. Raises ConnectionLost, after 15 s at
+    the latest, and ServerRefused."""
+    host, port, pinned = server.host, server.port, server.host_key
+    try:
+        return within(LIMIT_S, lambda: scan_host_key(host, port, like=pinned))
+    except TimeoutError as error:
+        raise ConnectionLost(f"{host}:{port} cannot be reached: no answer for {LIMIT_S:.0f} s.") from error
 
 
 def try_scan(server: Server) -> str | None:
@@ -212,13 +222,15 @@ def trust(server: Server, given: str) -> None:
     if server.host_key and host_keys.fingerprint(server.host_key) == wanted:
         server.offered_host_key = None
         return
-    if offered is None:
+    known = offered or server.host_key
+    if known is None:
         raise InvalidInput({"fingerprint": f"{server.name} has offered no host key yet. Scan it first."})
-    if host_keys.fingerprint(offered) != wanted:
-        raise InvalidInput(
-            {"fingerprint": f"{server.name} offers {host_keys.fingerprint(offered)}, which is another key."}
-        )
+    if offered is None or host_keys.fingerprint(offered) != wanted:
+        text = f"{server.name} offers {host_keys.fingerprint(known)}, and not {wanted}. Nothing was trusted."
+        raise InvalidInput({"fingerprint": text})
     server.host_key, server.offered_host_key = offered, None
+    # What was found, was found at whatever has another key.
+    server.tested_at = server.test_report = None
     server.updated_at = clock.now()
 
 

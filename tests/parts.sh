@@ -5,7 +5,7 @@
 set -eu
 
 parts="git:git sshd:openssh-server ssh:openssh-client setsid:util-linux chromium:chromium busybox:busybox-static npm:npm"
-parts="$parts systemd-analyze:systemd visudo:sudo shellcheck:shellcheck caddy:caddy nginx:nginx openssl:openssl"
+parts="$parts systemd-analyze:systemd visudo:sudo shellcheck:shellcheck caddy:caddy nginx:nginx openssl:openssl tcsh:tcsh"
 if [ "${1:-}" = host ]; then
     parts="git:git podman:podman runc:runc debootstrap:debootstrap busybox:busybox-static ip:iproute2"
 fi

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deployer.errors import ConnectionLost, ExecutorError
+from deployer.errors import ConnectionLost, ExecutorError, ServerRefused
 from deployer.executors import launcher
 from deployer.executors.base import SYSTEM_PATH, Answer, Look, Process, Run, RunState
 from deployer.executors.ssh_connection import CALL_LIMIT_S, Address, Connection, Reply
@@ -86,7 +86,10 @@ class SshExecutor:
         self._poll_s = FIRST_POLL_S
         self._just_launched, self._launched_at = run.id, time.monotonic()
         if reply.code:
-            raise ExecutorError(f"The command could not be started on {self.address.name}: {_said(reply)}.")
+            hint = "Test the connection on the server's page; it says what is missing." if reply.code == 127 else ""
+            raise ExecutorError(
+                f"The command could not be started on {self.address.name}: {_said(reply)}.", hint=hint
+            )
 
     def look(self, run_id: str) -> Look:
         if run_id == self._just_launched:
@@ -186,10 +189,10 @@ class SshExecutor:
         command = b" ".join(launcher.quote(word) for word in argv)
         mark = os.urandom(16).hex().encode()
         script = (
-            b'errors=$(mktemp) && env -i %s timeout %s %s 2>"$errors"; code=$?; '
-            b'printf %s; cat "$errors"; rm -f "$errors"; exit $code'
+            b'errors=$(mktemp) || { printf %s; echo "mktemp is missing, or /tmp cannot be written"; exit 127; }; '
+            b'env -i %s timeout %s %s 2>"$errors"; code=$?; printf %s; cat "$errors"; rm -f "$errors"; exit $code'
         )
-        filled = (exports, f"{timeout_s:g}".encode(), command, mark)
+        filled = (mark, exports, f"{timeout_s:g}".encode(), command, mark)
         reply = self._ask(script % filled, silence_s=timeout_s + CALL_LIMIT_S)
         output, _, errors = reply.output.partition(mark)
         words = errors.decode(errors="replace")
@@ -219,7 +222,7 @@ class SshExecutor:
             connection = Connection(self.address)
             try:
                 connection.define(FUNCTIONS)
-                self._host = _greet(connection, self.address.name)
+                self._host = _greet(connection, self.address)
             except BaseException:
                 connection.close()
                 raise
@@ -236,27 +239,40 @@ class SshExecutor:
         return f"{self._known_host().home}/.deployer"
 
 
-def _greet(connection: Connection, name: str) -> _Host:
+def _greet(connection: Connection, address: Address) -> _Host:
     """Learn who and where we are there, and leave the launcher there."""
+    name = address.name
     place = f'"$home/{LAUNCHER}"'
     temporary = f'"$home/{LAUNCHER}.{os.urandom(8).hex()}"'
-    reply = connection.ask(
-        b"greet && { [ -e %s ] || { printf %%s %s > %s && mv %s %s; }; }"
-        % (
-            place.encode(),
-            launcher.quote_bytes(launcher.SCRIPT.encode()),
-            temporary.encode(),
-            temporary.encode(),
-            place.encode(),
-        )
+    script = b"greet && { [ -e %s ] || { printf %%s %s > %s && mv %s %s; }; }" % (
+        place.encode(),
+        launcher.quote_bytes(launcher.SCRIPT.encode()),
+        temporary.encode(),
+        temporary.encode(),
+        place.encode(),
     )
+    try:
+        reply = connection.ask(script)
+    except ConnectionLost as error:
+        # A shell that ends before it said anything is none: nologin, false, or a command forced by sshd.
+        if (code := connection.ended_with) is None:
+            raise
+        raise ServerRefused(
+            f"{name} lets {address.username} in, but runs no commands: the login shell ended at once, with {code}.",
+            hint=f"Give the user a shell there, as root: usermod --shell /bin/bash {address.username}",
+        ) from error
     lines = reply.text.splitlines()
-    if reply.code or len(lines) < 4 or len(lines[3]) != 36:
+    if len(lines) < 4 or len(lines[3]) != 36:
         raise ExecutorError(
-            f"{name} cannot run commands: its home directory is not writable, or it is no Linux with /proc.",
-            hint="Test the connection on the server's page; it says what is missing.",
+            f"{name} cannot run commands: /proc shows no boot id.",
+            hint="Deployer needs a Linux there, with /proc mounted.",
         )
     username, uid, home, boot_id = lines[:4]
+    if reply.code:
+        raise ExecutorError(
+            f"{name} cannot run commands: {home}/.deployer cannot be written.",
+            hint=f"Make {home} writable for {username}, and see that its disk is not full.",
+        )
     return _Host(username, uid, home, boot_id, lines[4] if len(lines) > 4 else None)
 
 

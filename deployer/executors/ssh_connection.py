@@ -45,13 +45,14 @@ class Address:
     private_key: bytes = field(repr=False)
 
 
-def scan_host_key(host: str, port: int) -> str:
+def scan_host_key(host: str, port: int, *, like: str | None = None) -> str:
     """The host key that a server offers. It proves nothing until a person has compared its fingerprint.
 
-    Raises ConnectionLost.
+    A server may have keys of several types. Where one is pinned (``like``), it is asked for that type first, as a
+    connection would. Raises ConnectionLost.
     """
     with _in_words(f"{host}:{port}"):
-        transport = _begin(host, port, ())
+        transport = _begin(host, port, _types_like(like) if like else ())
         try:
             return _host_key_of(transport)
         finally:
@@ -95,6 +96,12 @@ class Connection:
                 self._transport.close()
                 raise
         self._received = bytearray()
+
+    @property
+    def ended_with(self) -> int | None:
+        """The exit code of the control shell, where it ended by itself and the server said so."""
+        code: int = self._channel.exit_status
+        return code if code >= 0 else None
 
     def define(self, functions: str) -> None:
         """Give the control shell functions that later scripts call."""
@@ -165,6 +172,8 @@ class Connection:
             self._channel.recv_stderr(_RECEIVE_BYTES)
         data = self._channel.recv(_RECEIVE_BYTES)
         if not data:
+            # The exit code may come right behind the end of the output. A connection that is lost does not wait.
+            self._channel.status_event.wait(1)
             raise EOFError
         self._received += data
 
@@ -204,6 +213,9 @@ def _begin(host: str, port: int, key_types: tuple[str, ...]) -> Transport:
         # The pinned type first: a server with several keys must show that one, and one that has changed may show any.
         options.key_types = (*(one for one in key_types if one in known), *(k for k in known if k not in key_types))
         transport.start_client(timeout=CALL_LIMIT_S)
+        # It returns in silence when its time is over.
+        if not transport.initial_kex_done:
+            raise TimeoutError
     except BaseException:
         transport.close()
         raise

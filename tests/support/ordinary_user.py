@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import itertools
 import os
 import shutil
 import subprocess
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NOISE = 'echo "Welcome to this server!"; echo "a warning" >&2; printf "no newline at the end"\n'
+
+
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def ordinary_user() -> Iterator[OrdinaryUser]:
     home.mkdir()
     (home / ".bashrc").write_text(NOISE)
     (home / ".profile").write_text(NOISE)
-    name = f"deployer-t{os.getpid()}" if os.getuid() == 0 else None
+    name = f"deployer-t{os.getpid()}-{next(_numbers)}" if os.getuid() == 0 else None
     if name:
         # An asterisk is no password, but does not lock the account either.
         argv = [

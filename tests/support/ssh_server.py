@@ -25,15 +25,19 @@ class SshServer:
     """``authorize`` lets a public key in; ``known_hosts`` is the line that pins its host key.
 
     ``user`` is who may log in, where that is not who runs the tests; ``home`` then is that user's. Without a user,
-    ``home`` stands in for the home directory.
+    ``home`` stands in for the home directory. ``changed`` are lines of sh that change the files of ``/usr/bin`` as
+    this sshd, and whoever logs in there, sees them (as root; see `require_own_files`).
     """
 
-    def __init__(self, folder: Path, *, home: Path | None = None, user: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, home: Path | None = None, user: str | None = None, changed: tuple[str, ...] = ()
+    ) -> None:
         self.folder = folder
         folder.mkdir()
         self.port = _free_port()
         self.user = user or getpass.getuser()
         self.home = home
+        self._changed = changed
         self._process: subprocess.Popen[bytes] | None = None
         self._authorized = folder / "authorized_keys"
         self._authorized.write_text("")
@@ -44,6 +48,11 @@ class SshServer:
         key = self.folder / "host_key"
         for path in (key, key.with_suffix(".pub")):
             path.unlink(missing_ok=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(key)], check=True)
+
+    def add_host_key(self, kind: str) -> None:
+        """One of another type beside it, as a newer sshd may make."""
+        key = self.folder / f"host_key_{kind}"
         subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(key)], check=True)
 
     @property
@@ -84,12 +93,29 @@ class SshServer:
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
             "MaxStartups 100\n"
         )
+        text += "".join(f"HostKey {path}\n" for path in self.folder.glob("host_key_*") if not path.suffix)
         if self.home and self.user == getpass.getuser():
             text += f"SetEnv HOME={self.home}\n"
         settings.write_text(text)
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(settings)], stderr=log)
+            argv = [SSHD, "-D", "-e", "-f", str(settings)]
+            if self._changed:
+                argv = ["unshare", "--mount", "/bin/sh", "-ec", self._own_files(), "sh", *argv]
+            self._process = subprocess.Popen(argv, stderr=log)
         wait_until(self._answers, "sshd answers")
+
+    def _own_files(self) -> str:
+        """In a mount namespace: /usr/bin with a layer of its own above it, then sshd."""
+        layer = self.folder / "layer"
+        layer.mkdir(exist_ok=True)
+        lines = [
+            f"mount -t tmpfs layer {layer}",
+            f"mkdir {layer}/upper {layer}/work",
+            f"mount -t overlay over -o lowerdir=/usr/bin,upperdir={layer}/upper,workdir={layer}/work /usr/bin",
+            *self._changed,
+            'exec "$@"',
+        ]
+        return "\n".join(lines)
 
     def stop(self) -> None:
         """The listening sshd and every connection end."""
@@ -147,6 +173,20 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def require_own_files(folder: Path) -> None:
+    """Skip where an sshd cannot be shown other files than the host's, unless all parts are required."""
+    folder.mkdir()
+    script = (
+        f"mount -t tmpfs layer {folder} && mkdir {folder}/upper {folder}/work && "
+        f"mount -t overlay over -o lowerdir=/usr/bin,upperdir={folder}/upper,workdir={folder}/work /usr/bin"
+    )
+    done = subprocess.run(["unshare", "--mount", "/bin/sh", "-c", script], capture_output=True, check=False)
+    if done.returncode:
+        if os.environ.get("DEPLOYER_TEST_REQUIRE_PARTS") and os.getuid() == 0:
+            pytest.fail(f"an overlay in a mount namespace is required: {done.stderr.decode()}")
+        pytest.skip("needs root, and a mount namespace with an overlay")
 
 
 def require_sshd() -> None:

@@ -22,6 +22,7 @@ LEVELS = {
     "outbound": LEAVES,
     "systemd": LEAVES,
     "journal": LEAVES,
+    "patience": LEAVES,
     "mail_addresses": LEAVES,
     "bell": DRIVERS,
     "db": DRIVERS,

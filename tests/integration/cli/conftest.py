@@ -15,6 +15,7 @@ from deployer.installation import Installation
 from tests.support.daemon import APP, environment
 from tests.support.operator import Operator
 from tests.support.repository import Repository
+from tests.support.servers import _user, make_ssh, ssh, user  # noqa: F401 (fixtures)
 from tests.support.standing import make_daemon, repository  # noqa: F401 (fixtures)
 
 

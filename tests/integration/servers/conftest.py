@@ -2,58 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from deployer.models import Project
 from tests.support.operator import Operator
-from tests.support.ordinary_user import OrdinaryUser, ordinary_user
 from tests.support.repository import Repository
-from tests.support.ssh_server import SshServer, require_sshd
-
-
-@pytest.fixture(scope="session")
-def _user() -> Iterator[OrdinaryUser]:
-    require_sshd()
-    with ordinary_user() as made:
-        yield made
+from tests.support.servers import _user, make_ssh, ssh, user  # noqa: F401 (fixtures)
+from tests.support.ssh_server import SshServer
 
 
 @pytest.fixture
-def user(_user: OrdinaryUser) -> Iterator[OrdinaryUser]:
-    """Their home is as it was before each test."""
-    yield _user
-    for path in _user.home.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-
-
-@pytest.fixture
-def make_ssh(user: OrdinaryUser) -> Iterator[Callable[[], SshServer]]:
-    """sshds that run."""
-    made: list[SshServer] = []
-
-    def make() -> SshServer:
-        number = len(list(user.folder.iterdir()))
-        made.append(SshServer(user.folder / f"sshd-{number}", home=user.home, user=user.name))
-        made[-1].start()
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
-
-
-@pytest.fixture
-def ssh(make_ssh: Callable[[], SshServer]) -> SshServer:
-    return make_ssh()
-
-
-@pytest.fixture
-def web1(operator: Operator, ssh: SshServer) -> str:
+def web1(operator: Operator, ssh: SshServer) -> str:  # noqa: F811
     """The server's id."""
     return operator.make_server(ssh)
 

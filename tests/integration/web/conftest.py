@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.browser import Browser
 from tests.support.daemon import Daemon
+from tests.support.servers import _user, make_ssh, ssh, user  # noqa: F401 (fixtures)
 from tests.support.standing import (  # noqa: F401 (fixtures)
     _cookie,
     _plain_cookie,
