@@ -103,7 +103,13 @@ def everybody(session: Session) -> list[User]:
 
 def find(session: Session, name_or_id: str) -> User:
     """Raises NotFound."""
-    user = session.scalar(sa.select(User).where((User.username == name_or_id) | (User.id == name_or_id)))
+    user = session.scalar(
+        sa.select(User)
+        .where((User.username == name_or_id) | (User.id == name_or_id))
+        # A name may look like somebody's id; the id counts.
+        .order_by(User.id != name_or_id)
+        .limit(1)
+    )
     if user is None:
         raise NotFound("User not found")
     return user

@@ -59,6 +59,10 @@ class Bell:
         self._listeners.append(callback)
         self._ensure_watcher()
 
+    def forget(self, callback: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._listeners = [one for one in self._listeners if one != callback]
+
     def close(self) -> None:
         """Wake this process's waiters for good: it is about to end."""
         self.is_closed = True

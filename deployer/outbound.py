@@ -16,35 +16,45 @@ from deployer.errors import AddressRefused
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "168.63.129.16", "100.100.100.200")))
 
 
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""IPv4 addresses as an IPv6-only network shows them (RFC 6052)."""
+
+
 def problem(address: str) -> str | None:
     """Why a numeric address is not connected to, in words; None if it may be."""
     # A zone (fe80::1%eth0) says nothing else.
     ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped:
+            ip = ip.ipv4_mapped
+        elif ip in _NAT64:
+            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     if ip.is_link_local or ip in _METADATA:
         return "it is a link-local or metadata address"
-    if ip.is_multicast or ip.is_unspecified or (ip.is_reserved and not ip.is_loopback):
-        return "it is no address of a single host"
-    return None
+    is_group = ip.is_multicast or ip.is_unspecified or (ip.version == 4 and ip.is_reserved)
+    return "it is no address of a single host" if is_group else None
 
 
 def connect(host: str, port: int, timeout_s: float) -> socket.socket:
     """A connection to ``host`` within ``timeout_s`` for all its addresses together.
 
-    Raises AddressRefused where the name leads to an address that is not to be reached, OSError where none answers.
+    Raises AddressRefused where the name leads to nothing but addresses that are not to be reached, OSError where none
+    answers.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for *_, place in found:
-        why = problem(str(place[0]))
-        if why:
-            raise AddressRefused(f"{host} leads to {place[0]}, which is refused: {why}.", hint="Name another host.")
+    # A name in a home network may lead to a link-local address besides its proper one.
+    places = [one for one in found if problem(str(one[4][0])) is None]
+    if not places:
+        address = found[0][4][0]
+        why = problem(str(address))
+        raise AddressRefused(f"{host} leads to {address}, which is refused: {why}.", hint="Name another host.")
     deadline = time.monotonic() + timeout_s
     failure: OSError = OSError("it has no address")
-    for family, kind, protocol, _, place in found:
+    for number, (family, kind, protocol, _, place) in enumerate(places):
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(max(0.1, deadline - time.monotonic()))
+            # One that swallows packets leaves time for the next.
+            sock.settimeout(max(0.1, (deadline - time.monotonic()) / (len(places) - number)))
             sock.connect(place)
             sock.settimeout(timeout_s)
             return sock

@@ -148,6 +148,9 @@ def update(session: Session, project: Project, given: ProjectInput, *, config: C
     elif is_moved or not working_copies.is_own(project, data_dir):
         project.path = working_copies.own_path(given.name, server, data_dir)
     project.server_id = server.id if server else None
+    if project.https_token and git.host_of(given.repository_url) != git.host_of(project.repository_url):
+        # It was given for that host, and is not handed to another.
+        project.https_token = None
     # Old rows go before new ones come: their positions are unique.
     project.steps.clear()
     session.flush()
@@ -249,7 +252,12 @@ def remove_files(folders: Sequence[Path]) -> None:
 
 def find(session: Session, name_or_id: str) -> Project:
     """Raises NotFound."""
-    project = session.scalar(sa.select(Project).where((Project.name == name_or_id) | (Project.id == name_or_id)))
+    project = session.scalar(
+        sa.select(Project)
+        .where((Project.name == name_or_id) | (Project.id == name_or_id))
+        .order_by(Project.id != name_or_id)
+        .limit(1)
+    )
     if project is None:
         raise NotFound("Project not found")
     return project

@@ -49,6 +49,12 @@ _TOOLS = (
 )
 
 
+_GIT_HEEDS = (
+    "GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=deployer.test GIT_CONFIG_VALUE_0=heeds git config --get deployer.test"
+)
+_DD_SKIPS = "f=$(mktemp) && printf abc > $f && dd if=$f bs=1 count=1 iflag=skip_bytes skip=1; rm -f $f"
+
+
 class Level(StrEnum):
     OK = "ok"
     WARNING = "warning"
@@ -189,6 +195,9 @@ def _programs(executor: SshExecutor) -> Iterator[Finding]:
     git = _ask(executor, "git --version")
     if git.code:
         yield Finding(Level.FAILURE, "git", "git is not installed.", "apt-get install git")
+    elif _ask(executor, _GIT_HEEDS).output.strip() != "heeds":
+        text = f"{git.output.strip()} is too old: it does not heed what Deployer tells it in its environment."
+        yield Finding(Level.FAILURE, "git", text, "Install git 2.31 or newer.")
     else:
         yield Finding(Level.OK, "git", git.output.strip())
     if _ask(executor, "setsid -f true").code:
@@ -200,6 +209,9 @@ def _programs(executor: SshExecutor) -> Iterator[Finding]:
     if missing:
         text = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing."
         yield Finding(Level.FAILURE, "shell", text, "apt-get install coreutils findutils grep")
+    elif _ask(executor, _DD_SKIPS).output != "b":
+        text = "dd cannot begin at a byte (iflag=skip_bytes), so that no output could be read."
+        yield Finding(Level.FAILURE, "shell", text, "apt-get install coreutils")
     else:
         yield Finding(Level.OK, "shell", "/bin/sh and the basic tools are there.")
 

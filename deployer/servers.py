@@ -149,7 +149,12 @@ def delete(session: Session, server: Server) -> None:
 
 def find(session: Session, name_or_id: str) -> Server:
     """Raises NotFound."""
-    server = session.scalar(sa.select(Server).where((Server.name == name_or_id) | (Server.id == name_or_id)))
+    server = session.scalar(
+        sa.select(Server)
+        .where((Server.name == name_or_id) | (Server.id == name_or_id))
+        .order_by(Server.id != name_or_id)
+        .limit(1)
+    )
     if server is None:
         raise NotFound(f"There is no server {name_or_id}.")
     return server
@@ -170,6 +175,10 @@ def projects_of(session: Session, server: Server) -> list[str]:
     """The names of the projects that are deployed to a server."""
     wanted = sa.select(Project.name).where(Project.server_id == server.id).order_by(sa.func.lower(Project.name))
     return list(session.scalars(wanted))
+
+
+def exists(connection: sa.Connection, server_id: str) -> bool:
+    return connection.scalar(sa.select(sa.literal(1)).where(Server.id == server_id)) is not None
 
 
 def make_key(server: Server, vault: Vault) -> None:

@@ -55,8 +55,15 @@ check_parts() {
 }
 
 make_user() {
-    getent passwd "$USER_NAME" >/dev/null ||
+    if ! getent passwd "$USER_NAME" >/dev/null; then
         useradd --system --user-group --home-dir "$DATA_DIR" --no-create-home --shell /bin/sh "$USER_NAME"
+        return
+    fi
+    # A person's account of this name is not to become the daemon's.
+    case $(getent passwd "$USER_NAME" | cut -d: -f6) in
+        "$DATA_DIR" | "$DATA_DIR"/) ;;
+        *) refuse "There is a user $USER_NAME already, whose home is not $DATA_DIR. Rename that account, or give it this home." ;;
+    esac
 }
 
 # A complete version under a name of its own; nothing uses it yet. Sets `release`.

@@ -40,6 +40,10 @@ fi
 """
 
 _MAKE_COPY = r"""
+if [ "$(git config --get core.hooksPath)" != /dev/null ]; then
+  echo "git here is older than 2.31 and would run the repository's hooks. Install a newer one." >&2
+  exit 1
+fi
 if [ ! -e "$DEPLOYER_COPY/.git" ]; then
   if [ -d "$DEPLOYER_COPY" ] && [ -n "$(ls -A -- "$DEPLOYER_COPY")" ]; then
     echo "$DEPLOYER_COPY holds files but is not a git working copy." >&2
@@ -176,6 +180,12 @@ def branch_problem(branch: str) -> str | None:
     if any(part.startswith(".") or part.endswith(".lock") for part in branch.split("/")):
         return "this is not a valid branch name"
     return None
+
+
+def host_of(url: str) -> tuple[str, str]:
+    """Scheme and host of an address, as a token is bound to them."""
+    parts = urlsplit(url) if "://" in url else None
+    return (parts.scheme.lower(), parts.netloc.lower()) if parts else ("", url)
 
 
 def is_text(value: str) -> bool:

@@ -35,16 +35,22 @@ ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o UpdateHostKeys=no -
 }
 """
 
-_RECEIVE = r"""
-PATH=/usr/local/bin:/usr/bin:/bin:$PATH; export PATH
-umask 077
-mirror=$HOME/%s
-printf '%%s\n' %s
-[ -d "$mirror/objects" ] || git init --quiet --bare -- "$mirror" >&2
-exec git -c core.hooksPath=/dev/null -c receive.denyDeleteCurrent=ignore -c gc.autoDetach=false \
-  -c maintenance.autoDetach=false receive-pack "$mirror"
-"""
-"""What a server runs: the mark that ends the noise, a bare repository where there is none yet, and git's receiver."""
+_RECEIVE = "; ".join(
+    (
+        "PATH=/usr/local/bin:/usr/bin:/bin:$PATH",
+        "export PATH",
+        "umask 077",
+        "mirror=$HOME/%s",
+        "echo %s",
+        'test -d "$mirror/objects" || git init --quiet --bare -- "$mirror" >&2',
+        # A receiver that was killed leaves locks behind. One that still hangs has younger ones.
+        'find "$mirror" -name "*.lock" -type f -mmin +5 -exec rm -f {} +',
+        "exec git -c core.hooksPath=/dev/null -c receive.denyDeleteCurrent=ignore -c gc.autoDetach=false "
+        '-c maintenance.autoDetach=false receive-pack "$mirror"',
+    )
+)
+"""What a server runs: the mark that ends the noise, a bare repository where there is none yet, and git's receiver. On
+one line and without apostrophes, so that every login shell hands it on as it is."""
 
 
 def path(project_id: str) -> str:

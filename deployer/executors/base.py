@@ -138,7 +138,7 @@ class Executor(Protocol):
     def look(self, run_id: str) -> Look: ...
 
     def read(self, run_id: str, offset: int, limit: int) -> bytes:
-        """At most ``limit`` bytes of output from ``offset``; fewer at its present end."""
+        """At most ``limit`` bytes of output from ``offset``; fewer at its end, as the last look saw it or later."""
 
     def wait(self, run_id: str, timeout_s: float) -> None:
         """Block until there may be something new, ``wake`` was called, or the time is over."""

@@ -115,6 +115,12 @@ class SshExecutor:
         if offset != self._read_to.get(run_id, 0) or not ahead:
             ahead = self._look(run_id, offset, min(limit, AHEAD_BYTES))[1]
         data = ahead[:limit]
+        while 0 < len(data) < limit and len(data) % AHEAD_BYTES == 0:
+            # More than one answer holds.
+            more = self._look(run_id, offset + len(data), min(limit - len(data), AHEAD_BYTES))[1]
+            if not more:
+                break
+            data += more
         self._read_to[run_id] = offset + len(data)
         return data
 

@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 CALL_LIMIT_S = 10.0
 """How long the server may be silent while it owes an answer. After that the connection counts as lost."""
+
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""No question has a longer answer."""
 
 _RECEIVE_BYTES = 1 << 18
 _SHELL = f'exec env -i HOME="$HOME" PATH={SYSTEM_PATH} LANG=C.UTF-8 /bin/sh'
@@ -137,7 +141,7 @@ class Connection:
             with _in_words(self._name):
                 self._channel.settimeout(silence_s)
                 self._send(request)
-                return self._answer(begin, end)
+                return self._answer(begin, end, time.monotonic() + silence_s)
         except ConnectionLost:
             self.close()
             raise
@@ -149,9 +153,12 @@ class Connection:
     def _send(self, data: bytes) -> None:
         self._channel.sendall(data)
 
-    def _answer(self, begin: bytes, end: bytes) -> Reply:
+    def _answer(self, begin: bytes, end: bytes, begins_by: float) -> Reply:
         received = self._received
         while (start := received.find(begin)) < 0:
+            if time.monotonic() > begins_by:
+                # A start file that prints without end is no answer either.
+                raise TimeoutError
             # Nothing before the mark is of use, but the mark itself may have begun.
             del received[: max(0, len(received) - len(begin))]
             self._receive()
@@ -165,6 +172,8 @@ class Connection:
                 del received[: line + 1]
                 return Reply(code, output)
             looked = max(0, found if found >= 0 else len(received) - len(end))
+            if len(received) > MAX_ANSWER_BYTES:
+                raise EOFError("it answers without end")
             self._receive()
 
     def _receive(self) -> None:
@@ -181,11 +190,15 @@ class Connection:
         import paramiko
 
         key = paramiko.Ed25519Key.from_private_key(io.StringIO(address.private_key.decode()))
+        begun_at = time.monotonic()
         try:
             further = self._transport.auth_publickey(address.username, key)
         except paramiko.BadAuthenticationType as error:
             raise _refused(address, f"it only takes {', '.join(error.allowed_types)}") from error
         except paramiko.AuthenticationException as error:
+            # A refusal is what the server said; where it said nothing, it may yet let us in.
+            if time.monotonic() - begun_at >= CALL_LIMIT_S:
+                raise TimeoutError from error
             if not self._transport.is_active():
                 raise EOFError from error
             raise _refused(address, "it does not take Deployer's key") from error

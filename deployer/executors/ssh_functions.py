@@ -118,16 +118,22 @@ collect() {
   done
 }
 
+# What a run directory holds besides what proves that it ran.
+others_in() { ls -A "$1" | grep -vxF -e pid -e exit; }
+
+# The runs that were not collected yet.
 uncollected() {
-  for d in "$spool"/*; do
-    if [ -e "$d/cmd" ] || [ -e "$d/output" ]; then echo "${d##*/}"; fi
+  for d in "$spool"/*/; do
+    d=${d%/}
+    [ -z "$(others_in "$d")" ] || echo "${d##*/}"
   done
 }
 
 sweep() {
   find "$spool" -mindepth 1 -maxdepth 1 -type d -mmin +@TOMBSTONE@ | while IFS= read -r d; do
-    others=$(ls -A "$d" | grep -vxF -e pid -e exit)
-    [ -n "$others" ] || rm -rf "$d"
+    # A probe is nobody's any more after so long.
+    case ${d##*/} in probe-*) rm -rf "$d"; continue;; esac
+    [ -n "$(others_in "$d")" ] || rm -rf "$d"
   done
 }
 

@@ -97,7 +97,7 @@ def _with(server: Server, act: Callable[[smtplib.SMTP], T], step_s: float, total
     thread = threading.Thread(target=work, name="smtp", daemon=True)
     thread.start()
     thread.join(total_s)
-    if thread.is_alive():
+    if thread.is_alive() and not done:
         line.cut()
         raise MailError(f"{_address(server)} did not answer within {total_s:g} s.", hint=_UNREACHABLE)
     if failed:

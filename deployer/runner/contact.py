@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from deployer import clock
-from deployer.errors import ConnectionLost, ExecutorError, ServerRefused
-from deployer.executors.base import Answer, Look, Process, Run
+from deployer.errors import ConnectionLost, ExecutorError, HostKeyChanged, ServerRefused
+from deployer.executors.base import Answer, Look, Process, Run, RunState
 from deployer.executors.ssh import SshExecutor
 from deployer.models.deployment import Status
 
@@ -57,6 +57,11 @@ class Contact:
         self._ended: OutOfContact | None = None
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it was given up; something of the deployment may still run there."""
+        return self._ended is not None
+
+    @property
     def is_up(self) -> bool:
         """Whether there is a connection, so that what is known of the server need not be waited for."""
         return self._executor.is_connected
@@ -65,8 +70,22 @@ class Contact:
         self._executor.close()
 
     def launch(self, run: Run) -> None:
+        boot_id = self.boot_id()
+        is_sent = False
+
+        def launch() -> None:
+            nonlocal is_sent
+            # A server that lost its power can forget the run directory of a command that had begun. Whether it ran
+            # cannot be told then, so it is not launched a second time.
+            is_rebooted = is_sent and self._executor.boot_id() != boot_id
+            if is_rebooted and self._executor.look(run.id).state is RunState.ABSENT:
+                cause = f"{self._name} was rebooted as the command began"
+                raise self._end(OutOfContact(Status.INTERRUPTED, cause))
+            is_sent = True
+            self._executor.launch(run)
+
         self.has_begun = True
-        self._keep(lambda: self._executor.launch(run))
+        self._keep(launch)
 
     def look(self, run_id: str) -> Look:
         return self._keep(lambda: self._executor.look(run_id))
@@ -113,12 +132,18 @@ class Contact:
             raise self._ended
         try:
             return act()
-        except ServerRefused as error:
-            raise self._end(self._refused(error)) from error
-        except ConnectionLost as error:
+        except (ConnectionLost, ServerRefused) as error:
+            if not self._may_pass(error):
+                raise self._end(self._refused(error)) from error
             return self._again(act, error)
 
-    def _again(self, act: Callable[[], T], error: ConnectionLost) -> T:
+    def _may_pass(self, error: ExecutorError) -> bool:
+        """Whether another try may succeed. A refusal is final where nothing runs yet; later a home that is not
+        mounted, or a file of keys that is being written, must not cost what runs. Another host key is never waited
+        for."""
+        return isinstance(error, ConnectionLost) or (self.has_begun and not isinstance(error, HostKeyChanged))
+
+    def _again(self, act: Callable[[], T], error: ExecutorError) -> T:
         lost_at = time.monotonic()
         self._tell(f"{error} {'What runs there goes on. ' if self.has_begun else ''}Trying again.")
         wait_s = FIRST_WAIT_S
@@ -127,18 +152,18 @@ class Contact:
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
             try:
                 answer = act()
-            except ConnectionLost as again:
+            except (ConnectionLost, ServerRefused) as again:
+                if not self._may_pass(again):
+                    raise self._end(self._refused(again)) from again
                 if str(again) != str(error):
                     self._tell(str(again))
                 error = again
-            except ServerRefused as refusal:
-                raise self._end(self._refused(refusal)) from refusal
             else:
                 waited = clock.duration_words(time.monotonic() - lost_at)
                 self._tell(f"In contact with {self._name} again, after {waited}.")
                 return answer
 
-    def _pause(self, wait_s: float, error: ConnectionLost, lost_at: float) -> None:
+    def _pause(self, wait_s: float, error: ExecutorError, lost_at: float) -> None:
         """Wait until the next try. Raises OutOfContact when there is to be none."""
         until = time.monotonic() + wait_s
         patience_s = self._reconnect_for_s if self.has_begun else min(BEGIN_PATIENCE_S, self._reconnect_for_s)
@@ -158,12 +183,12 @@ class Contact:
         self._ended = error
         return error
 
-    def _given_up(self, error: ConnectionLost) -> OutOfContact:
+    def _given_up(self, error: ExecutorError) -> OutOfContact:
         said = str(error).rstrip(".")
         if not self.has_begun:
             return OutOfContact(Status.FAILED, f"{said}; nothing was run there")
         patience = clock.duration_words(self._reconnect_for_s)
         return OutOfContact(Status.INTERRUPTED, f"{said}, for {patience} (ssh.reconnect_for)")
 
-    def _refused(self, error: ServerRefused) -> OutOfContact:
+    def _refused(self, error: ExecutorError) -> OutOfContact:
         return OutOfContact(Status.INTERRUPTED if self.has_begun else Status.FAILED, str(error))

@@ -91,6 +91,11 @@ class Deploy:
             tell=self._tell,
         )
 
+    @property
+    def is_out_of_contact(self) -> bool:
+        """Whether its server was given up, so that something may still run there."""
+        return self._contact is not None and self._contact.has_ended
+
     def _place_of(self, command: Command) -> Executor:
         return self._here if command.kind in RUN_HERE else self._there
 
@@ -174,7 +179,9 @@ class Deploy:
             if command.kind is CommandKind.FETCH and ending.status is Status.FAILED:
                 ending = self._with_advice(command, ending)
         except OutOfContact as error:
-            sink.finish()
+            if command.kind in RUN_HERE:
+                self._here.stop(command.id, self._id, force=True)
+            sink.give_up()
             sink.system(f"{error}.")
             ending = Ending(error.status, None, error.cause)
         if ending.status is Status.SUCCESS and not rest:
@@ -273,7 +280,8 @@ class Deploy:
         cause = self._redactor.fresh().text(ending.cause) if ending.cause else None
         deployed_sha = self._revision.deployed(command) if is_over else None
         ended, ended_cause = ending.status, cause
-        if ended is Status.SUCCESS and (broken := self._revision.broken(deployed_sha, self._commands)):
+        is_success = is_over and ended is Status.SUCCESS
+        if is_success and (broken := self._revision.broken(deployed_sha, self._commands)):
             ended, ended_cause = Status.FAILED, broken
         self._cause = ended_cause
 

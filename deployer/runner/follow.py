@@ -110,7 +110,7 @@ class Follower:
                 return self._vanished()
             if self._killed_at and time.monotonic() > self._killed_at + KILL_PATIENCE_S and not is_behind:
                 return self._ended_by(look)
-            self._check_stop()
+            self._check_stop(look)
             if not is_behind:
                 self._executor.wait(self._run_id, self._patience(look))
 
@@ -158,13 +158,14 @@ class Follower:
 
     # Ending it --------------------------------------------------------------------------------------------------
 
-    def _check_stop(self) -> None:
+    def _check_stop(self, look: Look) -> None:
         now = time.monotonic()
         if self._stop is None:
             by = self._cancelled_by()
             if by:
                 self._begin_stop(Stop(Status.CANCELLED, f"cancelled by {by}", f"Cancelled by {by}."))
-            elif now >= self._deadline:
+            elif now >= self._deadline and look.state is not RunState.EXITED:
+                # What has exited was in time, however late that is seen.
                 limit = clock.duration_words(self._timeout_s)
                 self._begin_stop(
                     Stop(Status.FAILED, f"{self._title} timed out after {limit}", f"Timed out after {limit}.")

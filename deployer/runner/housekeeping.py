@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -22,6 +25,7 @@ from deployer.notifications import outbox
 log = logging.getLogger("deployer.housekeeping")
 
 INTERVAL_MIN = 60
+SCRATCH_KEPT_S = 600.0
 
 
 def start(installation: Installation) -> None:
@@ -47,6 +51,7 @@ def tidy(installation: Installation, executor: LocalExecutor) -> None:
         lambda: collect_finished(installation, executor),
         executor.sweep,
         lambda: forget_expired(installation.database),
+        lambda: clear_scratch(installation.data_dir.scratch),
     ]
     for chore in chores:
         try:
@@ -60,6 +65,14 @@ def collect_finished(installation: Installation, executor: LocalExecutor) -> Non
     for run_id in os.listdir(installation.data_dir.spool):
         if _finished_deployment(installation.database, run_id):
             executor.collect(run_id)
+
+
+def clear_scratch(folder: Path) -> None:
+    """Remove what a web process that was killed left there: it may hold a key."""
+    oldest = time.time() - SCRATCH_KEPT_S
+    for entry in os.scandir(folder):
+        if entry.stat(follow_symlinks=False).st_mtime < oldest:
+            shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def tidy_server(database: Database, executor: SshExecutor) -> None:

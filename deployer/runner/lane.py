@@ -27,15 +27,27 @@ log = logging.getLogger("deployer.runner")
 
 IDLE_WAIT_S = 60.0
 
+TIDY_WAIT_S = (1.0, 60.0)
+"""Between tries to tidy a server that was given up: the first wait, and the longest."""
+
 KEPT_OPEN_S = 300.0
 """How long a connection stays open after its last deployment, so that the next one need not wait for it."""
 
 
 class Lane(threading.Thread):
-    """Runs what is queued for one server; ``server_id`` None is this host. Never ends before the process does."""
+    """Runs what is queued for one server; ``server_id`` None is this host. Ends when its server is deleted.
+
+    ``is_untidy``: something of a deployment that was given up may still run there, and is to be ended.
+    """
 
     def __init__(
-        self, installation: Installation, runner_id: str, server_id: str | None, adopted: Sequence[str] = ()
+        self,
+        installation: Installation,
+        runner_id: str,
+        server_id: str | None,
+        adopted: Sequence[str] = (),
+        *,
+        is_untidy: bool = False,
     ) -> None:
         super().__init__(name=f"lane-{server_id or 'local'}", daemon=True)
         self._installation = installation
@@ -47,6 +59,9 @@ class Lane(threading.Thread):
         self._remote: SshExecutor | None = None
         self._used_at = 0.0
         self._tidied_connection = 0
+        self._is_untidy = is_untidy
+        self._tidy_at = 0.0
+        self._tidy_wait_s = TIDY_WAIT_S[0]
 
     def run(self) -> None:
         try:
@@ -60,14 +75,19 @@ class Lane(threading.Thread):
         self._database.bell.listen(self._wake)
         for deployment_id in self._adopted:
             self._deploy(deployment_id)
-        while True:
+        while self._has_server():
             seen = self._database.bell.generation
             claimed = self._claim()
             if claimed:
                 self._deploy(claimed)
             else:
+                self._tidy_when_due()
                 self._close_when_idle()
-                self._database.wait_for_change(seen, IDLE_WAIT_S)
+                self._database.wait_for_change(seen, self._patience())
+        self._database.bell.forget(self._wake)
+        self._here.close()
+        if self._remote:
+            self._remote.close()
 
     def _wake(self) -> None:
         self._here.wake()
@@ -88,9 +108,11 @@ class Lane(threading.Thread):
     def _deploy(self, deployment_id: str) -> None:
         try:
             remote = self._remote_executor()
-            Deploy(
+            deploy = Deploy(
                 self._installation, self._here, remote, self._runner_id, deployment_id, at_contact=self._tidy
-            ).run()
+            )
+            deploy.run()
+            self._is_untidy = self._is_untidy or deploy.is_out_of_contact
         except LostClaim as error:
             log.warning("%s", error)
         except DeployerError as error:
@@ -146,6 +168,30 @@ class Lane(threading.Thread):
             with contextlib.suppress(ExecutorError):
                 housekeeping.tidy_server(self._database, self._remote)
                 self._tidied_connection = self._remote.connections
+                self._is_untidy = False
+                self._tidy_wait_s = TIDY_WAIT_S[0]
+
+    def _tidy_when_due(self) -> None:
+        """What was given up is ended as soon as its server can be reached again, also if nothing new is deployed."""
+        if not self._is_untidy or time.monotonic() < self._tidy_at:
+            return
+        with contextlib.suppress(DeployerError):
+            remote = self._remote_executor()
+            if remote:
+                remote.boot_id()
+                self._tidied_connection = 0
+                self._tidy()
+        self._tidy_at = time.monotonic() + self._tidy_wait_s
+        self._tidy_wait_s = min(2 * self._tidy_wait_s, TIDY_WAIT_S[1])
+
+    def _patience(self) -> float:
+        return max(0.0, self._tidy_at - time.monotonic()) if self._is_untidy else IDLE_WAIT_S
+
+    def _has_server(self) -> bool:
+        if self._server_id is None:
+            return True
+        with self._database.read() as connection:
+            return servers.exists(connection, self._server_id)
 
     def _close_when_idle(self) -> None:
         if self._remote and self._remote.is_connected and time.monotonic() > self._used_at + KEPT_OPEN_S:

@@ -137,6 +137,12 @@ class LogSink:
         self._held_mark = b""
         self._show(shown, is_last=True)
 
+    def give_up(self) -> None:
+        """No more can be read, though there may be more: what was held back is not shown, since it may be the first
+        half of a secret."""
+        self._redactor.finish()
+        self._held_mark = self._held_text = b""
+
     def _show(self, shown: bytes, *, is_last: bool) -> None:
         """Chunks end between characters, so that each can be decoded by itself."""
         shown = self._held_text + shown

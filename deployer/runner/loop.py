@@ -7,7 +7,8 @@ import fcntl
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -19,6 +20,9 @@ from deployer.runner import housekeeping, mailer
 from deployer.runner.lane import IDLE_WAIT_S, Lane
 
 log = logging.getLogger("deployer.runner")
+
+GIVEN_UP_WITHIN = timedelta(days=1)
+"""How far back a new runner looks for deployments of servers that may have left something running."""
 
 
 class Runner:
@@ -38,19 +42,29 @@ class Runner:
             housekeeping.start(self._installation)
             mailer.start(self._installation)
             log.info("runner is ready")
-            for server_id, deployment_ids in self._adopt().items():
-                self._open(server_id, deployment_ids)
-            self._open(None)
+            adopted = self._adopt()
+            for server_id in {None, *adopted, *self._untidy()}:
+                self._open(server_id, adopted.get(server_id, []), is_untidy=server_id is not None)
             while True:
                 seen = self._database.bell.generation
                 for server_id in self._in_need():
                     self._open(server_id)
                 self._database.wait_for_change(seen, IDLE_WAIT_S)
 
-    def _open(self, server_id: str | None, adopted: list[str] | None = None) -> None:
-        if server_id not in self._lanes:
-            self._lanes[server_id] = Lane(self._installation, self._id, server_id, adopted or ())
-            self._lanes[server_id].start()
+    def _open(self, server_id: str | None, adopted: Sequence[str] = (), *, is_untidy: bool = False) -> None:
+        present = self._lanes.get(server_id)
+        if present and present.is_alive():
+            return
+        try:
+            lane = Lane(self._installation, self._id, server_id, adopted, is_untidy=is_untidy)
+        except OSError as error:
+            # The kernel gives out no more watches: another lane may end, and this one is tried again.
+            log.error("no lane can be opened for the server %s: %s", server_id, error)
+            if server_id is None or adopted:
+                raise
+            return
+        self._lanes[server_id] = lane
+        lane.start()
 
     def _adopt(self) -> dict[str | None, list[str]]:
         """What a former runner left running, by server."""
@@ -60,6 +74,10 @@ class Runner:
                 return lifecycle.adopt(connection, self._id)
 
         return retrying(adopt)
+
+    def _untidy(self) -> list[str]:
+        with self._database.read() as connection:
+            return lifecycle.servers_given_up(connection, clock.now() - GIVEN_UP_WITHIN)
 
     def _in_need(self) -> list[str]:
         with self._database.read() as connection:

@@ -84,8 +84,10 @@ class Revision:
         """Why a success is none: where the project's own pull gave way to a certain commit, a later step must not
         have brought another one."""
         gave_way = any(one.kind is CommandKind.CHECKOUT for one in commands) and pulls_itself(self._project)
-        if not gave_way or deployed_sha is None or deployed_sha == self._deployment.commit_sha:
+        if not gave_way or deployed_sha == self._deployment.commit_sha:
             return None
+        if deployed_sha is None:
+            return "which commit the steps left in the working copy could not be read"
         return (
             f"the steps left the working copy at {deployed_sha[:7]}, not at the commit asked for; "
             "take what fetches, pulls or resets out of them"

@@ -55,10 +55,13 @@ def edit(name: str) -> ResponseReturnValue:
         with changing("project.changed", wanted.name, renamed) as session:
             parts = installation()
             changed = projects.find(session, name)
+            had_token = changed.https_token is not None
             projects.update(session, changed, wanted, config=parts.config, data_dir=parts.data_dir)
     except InvalidInput as error:
         return _refused(project, error)
     flash("Saved. A deployment that runs keeps the steps it began with.")
+    if had_token and changed.https_token is None:
+        flash("The HTTPS token was forgotten: it was given for another host. Enter one for this host.")
     return redirect(url_for("projects.show", name=wanted.name))
 
 

@@ -72,6 +72,10 @@ def remove(user_id: str) -> ResponseReturnValue:
 @blueprint.post("/<user_id>/reset-two-factor")
 def reset_two_factor(user_id: str) -> ResponseReturnValue:
     user = accounts.find(orm.session(), user_id)
+    if user.id == me().user.id:
+        # There it asks for the password.
+        flash("Your own two-factor login is switched off under Your account.")
+        return redirect(url_for("account.show"))
     with changing("user.two_factor_reset", user.username) as session:
         two_factor.switch_off(session, user_id)
     flash(f"{user.username} logs in by password alone, until they set up two-factor login again.")

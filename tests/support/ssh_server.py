@@ -67,6 +67,11 @@ class SshServer:
     def url(self, path: Path) -> str:
         return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{path}"
 
+    @property
+    def authorized(self) -> str:
+        """The lines of all keys that are let in."""
+        return self._authorized.read_text()
+
     def authorize(self, public_key: str) -> None:
         with self._authorized.open("a") as file:
             file.write(public_key + "\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from datetime import timedelta
 
 import pytest
@@ -91,3 +93,16 @@ def test_a_chore_that_fails_is_told_and_does_not_stop_the_others(installation, e
 
     assert throttles() == set()
     assert "a part of the housekeeping failed" in caplog.text
+
+
+def test_what_a_killed_web_process_left_in_the_scratch_folder_goes(installation):
+    scratch = installation.data_dir.scratch
+    for name, age_s in (("old", 3600), ("young", 5)):
+        (scratch / name).mkdir()
+        (scratch / name / "deploy_key").write_text("private")
+        then = time.time() - age_s
+        os.utime(scratch / name, (then, then))
+
+    housekeeping.clear_scratch(scratch)
+
+    assert [one.name for one in scratch.iterdir()] == ["young"]

@@ -26,6 +26,7 @@ REFUSED = [
     "ff02::1",
     "240.0.0.1",
     "255.255.255.255",
+    "64:ff9b::169.254.169.254",
 ]
 
 
@@ -35,22 +36,37 @@ def test_no_link_local_metadata_or_group_address_is_connected_to(address):
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.5", "fd12::1", "203.0.113.7", "2001:4860::1"]
+    "address",
+    ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.5", "fd12::1", "203.0.113.7", "2001:4860::1", "64:ff9b::203.0.113.7"],
 )
 def test_public_private_and_own_addresses_are(address):
     assert outbound.problem(address) is None
 
 
-def test_a_name_that_leads_there_is_refused_before_anything_is_sent(monkeypatch):
+def named(monkeypatch, *places) -> None:
+    """The one thing that cannot be had for real here: a name server of somebody else's."""
     answers = [
-        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 22)),
-        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 22)),
+        (socket.AF_INET6 if ":" in one[0] else socket.AF_INET, socket.SOCK_STREAM, 6, "", one) for one in places
     ]
-    # The one thing that cannot be had for real here: a name server of somebody else's.
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
+
+
+def test_a_name_that_leads_only_there_is_refused(monkeypatch):
+    named(monkeypatch, ("169.254.169.254", 22), ("fe80::1", 22, 0, 1))
 
     with pytest.raises(AddressRefused, match=r"web1\.example leads to 169\.254\.169\.254, which is refused"):
         outbound.connect("web1.example", 22, 1)
+
+
+def test_of_a_names_addresses_only_the_allowed_ones_are_tried(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        named(monkeypatch, ("169.254.169.254", port), ("127.0.0.1", port))
+
+        connected = outbound.connect("raspberrypi.local", port, 5)
+
+        assert connected.getpeername() == ("127.0.0.1", port)
+        connected.close()
 
 
 def test_a_name_is_resolved_once(monkeypatch):

@@ -57,7 +57,15 @@ def run_of(script: str, home: Path, **given: str) -> Run:
 
 
 def ended(executor: SshExecutor, run: Run) -> int | None:
+    """The exit code, once the end mark is there too."""
+    mark = launcher.end_mark(NONCE)
+
+    def is_whole() -> bool:
+        look = executor.look(run.id)
+        return executor.read(run.id, max(0, look.size - len(mark)), len(mark)) == mark
+
     wait_until(lambda: executor.look(run.id).state is RunState.EXITED, "the run's end")
+    wait_until(is_whole, "the end mark")
     return executor.look(run.id).exit_code
 
 

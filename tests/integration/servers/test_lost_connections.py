@@ -144,6 +144,33 @@ class TestGivenUp:
         assert not processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
         assert not (user.home / ".deployer/spool" / step.id / "output").exists()
 
+    def test_what_was_given_up_is_ended_when_the_server_is_back_also_if_nothing_is_deployed_there(
+        self, operator, make_project, runner, ssh, user
+    ):
+        deployment_id = operator.deploy(make_project("echo started; sleep 1234.75"))
+        operator.wait_for_output(deployment_id, b"started")
+        (step,) = operator.steps(deployment_id)
+        ssh.stop()
+        assert operator.wait_for_end(deployment_id).status == "interrupted"
+
+        ssh.start()
+
+        wait_until(lambda: not processes.with_variable(f"DEPLOY_ID={deployment_id}".encode()), "its end", within_s=30)
+        wait_until(lambda: not (user.home / ".deployer/spool" / step.id / "output").exists(), "its collection")
+
+    def test_a_new_runner_ends_what_a_former_one_gave_up(self, operator, make_project, make_runner, ssh):
+        runner = make_runner().start()
+        deployment_id = operator.deploy(make_project("echo started; sleep 1234.75"))
+        operator.wait_for_output(deployment_id, b"started")
+        ssh.stop()
+        assert operator.wait_for_end(deployment_id).status == "interrupted"
+        runner.kill()
+
+        ssh.start()
+        runner.start()
+
+        wait_until(lambda: not processes.with_variable(f"DEPLOY_ID={deployment_id}".encode()), "its end", within_s=30)
+
     def test_a_server_that_was_never_reached_fails_the_deployment_and_names_what_is_wrong(
         self, operator, make_project, runner, ssh
     ):
@@ -154,6 +181,35 @@ class TestGivenUp:
         assert deployment.status == "failed"
         assert deployment.cause == "web1 cannot be reached: connection refused; nothing was run there"
         assert [step.status for step in operator.steps(deployment.id)] == ["skipped"]
+
+
+def test_a_key_that_is_away_for_a_moment_does_not_cost_what_runs(operator, make_project, runner, ssh, ran):
+    deployment_id = operator.deploy(make_project(COUNT.format(ran=ran, lines=200)))
+    operator.wait_for_output(deployment_id, b"line 10\n")
+    keys = ssh.authorized
+    ssh.revoke_all()
+    ssh.cut()
+    wait_for_remark(operator, deployment_id, "refused the login")
+
+    for line in keys.splitlines():
+        ssh.authorize(line)
+
+    assert operator.wait_for_end(deployment_id, within_s=60).status == "success"
+    assert operator.step_output(deployment_id) == expected(200)
+    assert ran.read_text() == "once\n"
+
+
+def test_a_host_key_that_changes_while_something_runs_is_not_waited_for(operator, make_project, runner, ssh):
+    deployment_id = operator.deploy(make_project("echo started; sleep 1234.5"))
+    operator.wait_for_output(deployment_id, b"started")
+    ssh.stop()
+    ssh.make_host_key()
+    ssh.start()
+
+    deployment = operator.wait_for_end(deployment_id)
+
+    assert deployment.status == "interrupted"
+    assert deployment.cause.startswith("The host key of web1 is another one: ")
 
 
 def test_a_cancel_does_not_wait_for_a_lost_server(operator, make_project, runner, ssh):

@@ -357,7 +357,7 @@ def test_a_server_that_freezes_in_the_middle_is_given_up_in_time_and_what_was_fo
     ask = server_check._ask
 
     def ask_and_freeze(executor, script):
-        if script.startswith("setsid"):
+        if script.startswith("setsid"):  # the question right after git's
             ssh.freeze()
         return ask(executor, script)
 
