@@ -156,9 +156,7 @@ class SshServer:
 
 
 def _is_sshd(pid: int) -> bool:
-    return (
-        Path(f"/proc/{pid}/comm").read_text().strip().startswith("sshd") if Path(f"/proc/{pid}").exists() else False
-    )
+    return processes.read(f"/proc/{pid}/comm").startswith(b"sshd")
 
 
 def _parent_of(pid: int) -> int:
