@@ -28,7 +28,7 @@ GOOD = Report(_REPORT)
 BAD = Report(
     (
         *_REPORT[:2],
-        Finding(Level.FAILURE, "git", "git is not installed.", "apt-get install git"),
+        Finding(Level.FAILURE, "git", "git is not installed.", "Install it there, as root: apt-get install git"),
         *_REPORT[3:5],
         Finding(Level.WARNING, "disk", "0.3 GiB free at /home/deploy.", "Make room: a full disk stops deployments."),
         Finding(Level.WARNING, "PATH", f"There is no /opt/{'x' * 80}.", "Correct the extra folders."),
