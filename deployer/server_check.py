@@ -164,12 +164,14 @@ def _look(executor: SshExecutor, extra_path: list[str]) -> Iterator[Finding]:
         f"{address.username}@{address.host}:{address.port} answers; its host key is the pinned one.",
     )
     yield from _system(executor)
-    programs = list(_programs(executor))
-    yield from programs
+    can_start = True
+    for one in _programs(executor):
+        can_start = can_start and not (one.about == "setsid" and one.level is Level.FAILURE)
+        yield one
     yield _disk(executor, environment["HOME"])
     yield from _path(executor, extra_path)
     # Without setsid no command can be started, and that is said already.
-    if all(one.level is Level.OK for one in programs if one.about == "setsid"):
+    if can_start:
         yield _durability(executor)
 
 
@@ -194,24 +196,30 @@ def _system(executor: SshExecutor) -> Iterator[Finding]:
 def _programs(executor: SshExecutor) -> Iterator[Finding]:
     git = _ask(executor, "git --version")
     if git.code:
-        yield Finding(Level.FAILURE, "git", "git is not installed.", "apt-get install git")
+        yield Finding(Level.FAILURE, "git", "git is not installed.", "Install it there, as root: apt-get install git")
     elif _ask(executor, _GIT_HEEDS).output.strip() != "heeds":
         text = f"{git.output.strip()} is too old: it does not heed what Deployer tells it in its environment."
-        yield Finding(Level.FAILURE, "git", text, "Install git 2.31 or newer.")
+        yield Finding(Level.FAILURE, "git", text, "Install git 2.31 or newer there.")
     else:
         yield Finding(Level.OK, "git", git.output.strip())
     if _ask(executor, "setsid -f true").code:
-        yield Finding(Level.FAILURE, "setsid", "setsid -f does not work.", "apt-get install util-linux")
+        yield Finding(
+            Level.FAILURE,
+            "setsid",
+            "setsid -f does not work.",
+            "Install it there, as root: apt-get install util-linux",
+        )
     else:
         yield Finding(Level.OK, "setsid", "setsid -f works.")
     script = f"for tool in {shlex.join(_TOOLS)}; do command -v $tool >/dev/null || echo $tool; done"
     missing = _ask(executor, script).output.split()
     if missing:
         text = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing."
-        yield Finding(Level.FAILURE, "shell", text, "apt-get install coreutils findutils grep")
+        mend = "Install what holds them there, as root: apt-get install coreutils findutils grep"
+        yield Finding(Level.FAILURE, "shell", text, mend)
     elif _ask(executor, _DD_SKIPS).output != "b":
         text = "dd cannot begin at a byte (iflag=skip_bytes), so that no output could be read."
-        yield Finding(Level.FAILURE, "shell", text, "apt-get install coreutils")
+        yield Finding(Level.FAILURE, "shell", text, "Install it there, as root: apt-get install coreutils")
     else:
         yield Finding(Level.OK, "shell", "/bin/sh and the basic tools are there.")
 

@@ -228,7 +228,12 @@ class SshExecutor:
             connection = Connection(self.address)
             try:
                 connection.define(FUNCTIONS)
-                self._host = _greet(connection, self.address)
+                self._host = _greet(connection, self.address.name)
+            except ConnectionLost as error:
+                connection.close()
+                if (code := connection.ended_with) is None:
+                    raise
+                raise _without_shell(self.address, code) from error
             except BaseException:
                 connection.close()
                 raise
@@ -245,9 +250,16 @@ class SshExecutor:
         return f"{self._known_host().home}/.deployer"
 
 
-def _greet(connection: Connection, address: Address) -> _Host:
+def _without_shell(address: Address, code: int) -> ServerRefused:
+    """A shell that ends before it said anything is none: nologin, false, or a command that sshd forces."""
+    return ServerRefused(
+        f"{address.name} lets {address.username} in, but runs no commands: its shell ended at once, with {code}.",
+        hint=f"Give the user a shell there, as root: usermod --shell /bin/bash {address.username}",
+    )
+
+
+def _greet(connection: Connection, name: str) -> _Host:
     """Learn who and where we are there, and leave the launcher there."""
-    name = address.name
     place = f'"$home/{LAUNCHER}"'
     temporary = f'"$home/{LAUNCHER}.{os.urandom(8).hex()}"'
     script = b"greet && { [ -e %s ] || { printf %%s %s > %s && mv %s %s; }; }" % (
@@ -257,16 +269,7 @@ def _greet(connection: Connection, address: Address) -> _Host:
         temporary.encode(),
         place.encode(),
     )
-    try:
-        reply = connection.ask(script)
-    except ConnectionLost as error:
-        # A shell that ends before it said anything is none: nologin, false, or a command forced by sshd.
-        if (code := connection.ended_with) is None:
-            raise
-        raise ServerRefused(
-            f"{name} lets {address.username} in, but runs no commands: the login shell ended at once, with {code}.",
-            hint=f"Give the user a shell there, as root: usermod --shell /bin/bash {address.username}",
-        ) from error
+    reply = connection.ask(script)
     lines = reply.text.splitlines()
     if len(lines) < 4 or len(lines[3]) != 36:
         raise ExecutorError(

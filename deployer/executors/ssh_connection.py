@@ -92,10 +92,7 @@ class Connection:
                 self._transport.set_keepalive(15)
                 self._channel = self._transport.open_session(timeout=CALL_LIMIT_S)
                 self._channel.settimeout(CALL_LIMIT_S)
-                # What a login shell's start files print comes before any answer. Their errors come on a way of their
-                # own, whenever they like, and nobody reads that.
                 self._channel.exec_command(_SHELL)
-                self._send(b"exec 2>/dev/null\n")
             except BaseException:
                 self._transport.close()
                 raise
@@ -108,9 +105,11 @@ class Connection:
         return code if code >= 0 else None
 
     def define(self, functions: str) -> None:
-        """Give the control shell functions that later scripts call."""
+        """Give the control shell functions that later scripts call. This comes before the first question."""
         with _in_words(self._name):
-            self._send(functions.encode())
+            # What a login shell's start files print comes before any answer. Their errors come on a way of their own,
+            # whenever they like, and nobody reads that.
+            self._send(b"exec 2>/dev/null\n" + functions.encode())
 
     def tell(self, functions: bytes) -> None:
         """Have functions called without waiting for it; what is asked later is answered after it."""
@@ -220,7 +219,9 @@ def _begin(host: str, port: int, key_types: tuple[str, ...]) -> Transport:
         sock.close()
         raise
     try:
-        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = CALL_LIMIT_S
+        transport.auth_timeout = CALL_LIMIT_S
+        # Later than what start_client waits for, so that silence is told in the same words whoever notices it.
+        transport.banner_timeout = transport.handshake_timeout = 2 * CALL_LIMIT_S
         options = transport.get_security_options()
         known = tuple(options.key_types)
         # The pinned type first: a server with several keys must show that one, and one that has changed may show any.

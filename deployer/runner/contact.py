@@ -23,12 +23,16 @@ T = TypeVar("T")
 
 
 class OutOfContact(ExecutorError):
-    """The server was not reached again in time, or nobody wants to wait any longer: how the deployment ends."""
+    """The server was not reached again in time, or nobody wants to wait any longer: how the deployment ends.
 
-    def __init__(self, status: Status, cause: str) -> None:
+    ``offered_host_key`` is the one that was refused because another one is pinned.
+    """
+
+    def __init__(self, status: Status, cause: str, offered_host_key: str | None = None) -> None:
         super().__init__(cause)
         self.status = status
         self.cause = cause
+        self.offered_host_key = offered_host_key
 
 
 class Contact:
@@ -191,4 +195,5 @@ class Contact:
         return OutOfContact(Status.INTERRUPTED, f"{said}, for {patience} (ssh.reconnect_for)")
 
     def _refused(self, error: ExecutorError) -> OutOfContact:
-        return OutOfContact(Status.INTERRUPTED if self.has_begun else Status.FAILED, str(error))
+        offered = error.offered if isinstance(error, HostKeyChanged) else None
+        return OutOfContact(Status.INTERRUPTED if self.has_begun else Status.FAILED, str(error), offered)

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from deployer import clock, journal, project_secrets, settings
+from deployer import clock, journal, project_secrets, servers, settings
 from deployer.commands import git
 from deployer.db import retrying
 from deployer.deployments import command_lifecycle, lifecycle
@@ -23,6 +23,7 @@ from deployer.executors.launcher import end_mark
 from deployer.executors.ssh import SshExecutor
 from deployer.installation import Installation
 from deployer.models.deployment import Command, CommandKind, Status
+from deployer.models.server import Server
 from deployer.runner import job
 from deployer.runner.commit import Repository
 from deployer.runner.contact import Contact, OutOfContact
@@ -183,6 +184,8 @@ class Deploy:
                 self._here.stop(command.id, self._id, force=True)
             sink.give_up()
             sink.system(f"{error}.")
+            if error.offered_host_key:
+                self._show_host_key(error.offered_host_key)
             ending = Ending(error.status, None, error.cause)
         if ending.status is Status.SUCCESS and not rest:
             self._name_survivors(command, sink)
@@ -205,6 +208,16 @@ class Deploy:
             sink.system(str(error))
             return Ending(Status.FAILED, None, str(error))
         return self._follower(command, sink).follow()
+
+    def _show_host_key(self, offered: str) -> None:
+        """On the server's page, where a person is sent to compare and trust it."""
+
+        def write() -> None:
+            with self._database.write_session() as session:
+                if server := session.get(Server, self._project.server_id):
+                    servers.offer(server, offered)
+
+        retrying(write)
 
     def _record_boot(self, command: Command) -> None:
         boot_id = self._place_of(command).boot_id()

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from deployer.models.user import Throttle
 from tests.browser.faults import Faults
 from tests.support.daemon import Daemon
+from tests.support.servers import _user, make_ssh, ssh, user  # noqa: F401 (fixtures)
 from tests.support.standing import (  # noqa: F401 (fixtures)
     config,
     gate,

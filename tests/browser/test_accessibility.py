@@ -11,6 +11,7 @@ import pytest
 from deployer import clock, invitations
 from deployer.models import Notification
 from deployer.models.notification import NotificationStatus, Occasion
+from tests.browser import server_scene
 from tests.browser.faults import Faults
 from tests.browser.parts import BrowserContext, Page, axe_script, expect
 from tests.browser.places import fill_step, log_in, press, state
@@ -79,10 +80,12 @@ def scene(
     owe_mails(operator, ids["failed"])
     member = make_user(daemon, "a-rather-long-name-of-a-member-without-any-place-to-break-it-xx", is_admin=False)
     switch_on(daemon.installation, member.username)
+    server_scene.make(operator, repository.url)
     yield {**ids, "member": member.id}
     is_open.touch()
     for one in ids.values():
         operator.wait_for_end(one)
+    server_scene.remove(operator)
 
 
 def owe_mails(operator: Operator, deployment_id: str) -> None:
@@ -200,6 +203,26 @@ def invite(page: Page) -> None:
     expect(page.locator("#invitation")).to_be_visible()
 
 
+def refuse_server(page: Page) -> None:
+    for name in ("name", "host", "port", "username"):
+        page.locator(f"#{name}").fill("- no -")
+    page.locator("#extra_path").fill("bin")
+    press(page, "Add the server")
+    expect(page.locator("#extra_path-error")).to_be_visible()
+
+
+def choose_a_path_there(page: Page) -> None:
+    page.get_by_label("Server", exact=True).select_option(index=1)
+    page.locator("#path").fill("~/.deployer")
+    press(page, "Create the project")
+    expect(page.locator("#path-error")).to_be_visible()
+
+
+def scan_nothing(page: Page) -> None:
+    press(page, "Look at its host key")
+    expect(page.locator("#host-key [role=alert]")).to_be_visible()
+
+
 def is_live(page: Page) -> None:
     expect(state(page)).to_have_text("running")
     expect(page.locator("#live")).to_have_text("Live")
@@ -236,6 +259,20 @@ PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "mail settings": ("/settings/mail", nothing),
     "refused mail settings": ("/settings/mail", refuse_mail),
     "mail settings after a test mail": ("/settings/mail", send_test_mail),
+    "servers": ("/servers", nothing),
+    "a new server": ("/servers/new", nothing),
+    "a refused server": ("/servers/new", refuse_server),
+    "a server that did not answer": ("/servers/unseen", open_every_disclosure),
+    "a server after a look at nothing": ("/servers/unseen", scan_nothing),
+    "a server whose key is to be compared": ("/servers/compared", nothing),
+    "a server that is ready": ("/servers/good", nothing),
+    "a server that is not ready": ("/servers/bad", nothing),
+    "a server whose key changed": ("/servers/changed", nothing),
+    "a server with long names": (f"/servers/{server_scene.LONG}", open_every_disclosure),
+    "a server's form": (f"/servers/{server_scene.LONG}/edit", nothing),
+    "a server's deletion": ("/servers/bad/delete", nothing),
+    "a refused deletion of a server": ("/servers/good/delete", nothing),
+    "a refused project of a server": ("/projects/new", choose_a_path_there),
     "users": ("/settings/users", nothing),
     "users after an invitation": ("/settings/users", invite),
     "a user's removal": ("/settings/users/{member}/remove", nothing),
@@ -280,7 +317,7 @@ def test_a_page_locks_nobody_out(
     axe: str,
     faults: Faults,
 ) -> None:
-    faults.expect("status of 40[04]")
+    faults.expect("status of (40[04]|502)")
     page = open_context(daemon, cookie, bypass_csp=True).new_page()
     path, act = PAGES[what]
     page.goto(path.format(**scene))
@@ -364,8 +401,9 @@ def test_the_set_up_and_the_empty_home_lock_nobody_out(
     page.get_by_label("Password", exact=True).fill("correct horse battery")
     page.get_by_label("The same password again").fill("correct horse battery")
     press(page, "Create the account")
-    page.goto("/deployments")
-    is_sound(page, axe)
+    for path in ("/deployments", "/servers"):
+        page.goto(path)
+        is_sound(page, axe)
     page.goto("/")
     # Nobody runs what is queued here, and the page says so.
     expect(page.get_by_role("note")).to_contain_text("The runner is not running")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from deployer import servers
 from deployer.executors.host_keys import fingerprint
 from tests.support.ordinary_user import who
 from tests.support.repository import git
@@ -117,8 +118,6 @@ def test_the_servers_key_is_gone_from_this_host_after_use_and_never_readable_by_
 
 
 def test_a_variable_and_the_servers_own_path_reach_the_steps(operator, installation, make_project, web1, runner):
-    from deployer import servers
-
     project = make_project("echo $GREETING; echo $PATH")
     operator.set_variable(project, "GREETING", 'it\'s $HOME "quoted"')
     with installation.database.write_session() as session:
@@ -158,9 +157,9 @@ def test_run_directories_are_collected_and_hold_no_environment_afterwards(operat
 
 
 def test_a_changed_host_key_refuses_with_both_fingerprints_and_nothing_runs(
-    operator, make_project, runner, ssh, tmp_path
+    operator, make_project, runner, ssh, web1
 ):
-    pinned = fingerprint(ssh.host_key)
+    pinned, pinned_key = fingerprint(ssh.host_key), ssh.host_key
     ssh.stop()
     ssh.make_host_key()
     ssh.start()
@@ -171,6 +170,10 @@ def test_a_changed_host_key_refuses_with_both_fingerprints_and_nothing_runs(
     assert pinned in deployment.cause
     assert fingerprint(ssh.host_key) in deployment.cause
     assert "trust it on the server's page" in deployment.cause
+    # And that page shows it.
+    with operator.database.write_session() as session:
+        server = servers.find(session, web1)
+        assert (server.host_key, server.offered_host_key) == (pinned_key, ssh.host_key)
     assert [step.status for step in operator.steps(deployment.id)] == ["skipped"]
 
 
@@ -199,8 +202,6 @@ def test_a_key_that_was_taken_out_is_told_with_what_to_do(operator, make_project
 def test_a_server_whose_host_key_nobody_confirmed_is_not_spoken_to(
     operator, installation, make_project, web1, runner
 ):
-    from deployer import servers
-
     with installation.database.write_session() as session:
         servers.find(session, web1).host_key = None
 
