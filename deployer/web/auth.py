@@ -231,9 +231,8 @@ def _new_account(
 
     if request.method != "POST":
         return page({})
-    problems: dict[str, str] = {}
-    if form.get("password", "") != form.get("password_again", ""):
-        problems["password_again"] = "The two passwords differ."
+    is_repeated = form.get("password", "") == form.get("password_again", "")
+    problems = {} if is_repeated else {"password_again": "The two passwords differ."}
     try:
         user = accounts.new_user(
             form.get("username", "").strip(),
