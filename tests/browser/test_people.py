@@ -171,7 +171,7 @@ def test_an_invitation_is_copied_with_one_press_and_taken_back(
     page.goto("/settings/users")
     email = f"guest-{next(_numbers)}@example.com"
     page.get_by_label("E-mail address").fill(email)
-    page.get_by_label("Admin", exact=True).check()
+    page.get_by_role("radio", name="Admin").check()
     press(page, "Make a link")
     link = page.locator("#invitation").inner_text()
     page.get_by_role("button", name="Copy the link").click()
