@@ -109,7 +109,7 @@ def confirm(database: Database, user: User, password: str) -> None:
         wait = clock.duration_words(error.wait_s)
         raise InvalidInput({"present_password": f"Too many wrong passwords. Try again in {wait}."}) from error
     if not is_right:
-        raise InvalidInput({"present_password": "This is not your present password."})
+        raise InvalidInput({"present_password": "This is not your current password."})
 
 
 # The throttle ---------------------------------------------------------------------------------------------------

@@ -41,5 +41,5 @@ def checked_path(entries: Sequence[str]) -> list[str]:
     cleaned = [entry.strip() for entry in entries if entry.strip()]
     for entry in cleaned:
         if not entry.startswith("/") or ":" in entry or not entry.isprintable():
-            raise InvalidInput({"path": f"{entry}: give absolute folders, one a line, without colons."})
+            raise InvalidInput({"path": f"{entry}: give absolute folders, one per line, without colons."})
     return cleaned

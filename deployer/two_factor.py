@@ -73,7 +73,7 @@ def switch_on(session: Session, user_id: str, sealed: bytes, code: str, vault: V
         raise InvalidInput({"code": "This set-up is no longer good. Begin it again."}) from error
     if not steps:
         raise InvalidInput(
-            {"code": "This is not the code of the moment. Check this device's clock, and try the next."}
+            {"code": "This is not the current code. Check the clock of your device, and try the next one."}
         )
     done = session.connection().execute(
         sa.update(User)

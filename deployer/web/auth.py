@@ -204,7 +204,7 @@ def join() -> ResponseReturnValue:
     token = request.values.get("token", "")
     found = invitations.of_token(orm.session(), token)
     if found is None:
-        abort(403, "This invitation is no longer good: it was used, taken back, or is too old. Ask for a new one.")
+        abort(403, "This invitation is no longer good: it was used, revoked, or is too old. Ask for a new one.")
 
     def use(writing: Session) -> None:
         invitations.accept(writing, token)
@@ -231,8 +231,8 @@ def _new_account(
 
     if request.method != "POST":
         return page({})
-    if form.get("password", "") != form.get("password_again", ""):
-        return page({"password_again": "The two passwords differ."}, 400)
+    is_repeated = form.get("password", "") == form.get("password_again", "")
+    problems = {} if is_repeated else {"password_again": "The two passwords differ."}
     try:
         user = accounts.new_user(
             form.get("username", "").strip(),
@@ -240,11 +240,13 @@ def _new_account(
             form.get("password", ""),
             is_admin=is_admin,
         )
+        if problems:
+            raise InvalidInput(problems)
         actor = Actor(user.username, remote_address())
         with audit.changing(installation().database, actor, "user.created", user.username, how) as writing:
             use_link(writing)
             accounts.add(writing, user)
     except InvalidInput as error:
-        return page(error.fields, 400)
+        return page({**problems, **error.fields}, 400)
     begin_session(user)
     return redirect(url_for("dashboard.home"))

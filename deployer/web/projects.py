@@ -65,7 +65,7 @@ def delete(name: str) -> ResponseReturnValue:
     with changing("project.deleted", project.name) as session:
         folders = projects.delete(session, _find(name, session), installation().data_dir)
     projects.remove_files(folders)
-    flash(f"{project.name} was deleted.")
+    flash(f"{project.name} is deleted.")
     return redirect(url_for("dashboard.home"))
 
 

@@ -13,6 +13,7 @@ from flask_login import current_user
 
 from deployer import __version__, clock, sessions
 from deployer.deployments import reading, verdicts
+from deployer.security import passwords
 from deployer.web import agents, forms
 from deployer.web.context import orm
 
@@ -43,6 +44,7 @@ def init_app(app: Flask) -> None:
     # Asked only by the pages that show it: an error page must not need the database.
     app.add_template_global(current_user, "current_user")
     app.jinja_env.globals["version"] = __version__
+    app.jinja_env.globals["min_password_length"] = passwords.MIN_LENGTH
 
 
 def asset(name: str) -> str:

@@ -154,7 +154,7 @@ def test_a_project_is_deleted_only_after_its_name_was_typed(page: Page, faults: 
     expect(page.locator("#name-error")).to_have_text("Type the project's name to confirm.")
     page.locator("#name").fill(project.name)
     press(page, "Delete the project")
-    expect(page.locator(".flash")).to_have_text(f"{project.name} was deleted.")
+    expect(page.locator(".flash")).to_have_text(f"{project.name} is deleted.")
     expect(page.get_by_role("heading", name=project.name)).to_have_count(0)
     page.goto(f"/projects/{project.name}")
     expect(page.get_by_role("heading", name="Not found")).to_be_visible()

@@ -69,7 +69,7 @@ def test_mail_is_set_up_tried_and_comes(
 
         page.goto(f"/projects/{name}/edit")
         page.get_by_label("Failures").check()
-        page.get_by_label("Also to").fill("ada@example.com")
+        page.get_by_label("Also send to").fill("ada@example.com")
         press(page, "Save")
         press(page, "Deploy now")
         _, mail = server.wait_for(2)

@@ -73,7 +73,7 @@ def test_a_changed_password_ends_nobody_elses_session(daemon, account, member):
 @pytest.mark.parametrize(
     ("given", "field", "words"),
     [
-        ({"present": "wrong"}, "present_password", "This is not your present password."),
+        ({"present": "wrong"}, "present_password", "This is not your current password."),
         ({"new": "short"}, "new_password", "Use at least 10 characters."),
         ({"new": "x" * 1025}, "new_password", "Use at most 1024 characters."),
         ({"again": "another one"}, "new_password_again", "The two passwords differ."),

@@ -57,6 +57,10 @@ def test_the_link_shows_the_form_and_wrong_input_shows_it_again(fresh):
     assert refused(email="nobody").error_at("email") == "Give an e-mail address."
     assert refused(password="short", password_again="short").error_at("password") == "Use at least 10 characters."
     assert refused(password_again="other").error_at("password_again") == "The two passwords differ."
+    # What is wrong is said at once, not one after the other.
+    page = refused(email="nobody", password_again="other")
+    assert page.error_at("email") == "Give an e-mail address."
+    assert page.error_at("password_again") == "The two passwords differ."
 
 
 def test_of_two_who_use_the_link_at_once_one_gets_in_and_then_it_is_no_longer_good(fresh):

@@ -231,7 +231,7 @@ def test_it_is_off_until_it_is_confirmed_and_a_wrong_code_keeps_the_same_key(dae
     refused = browser.post("/account/two-factor", {"set_up": set_up, "code": device.wrong()})
 
     assert refused.status == 400
-    assert refused.page.error_at("code").startswith("This is not the code of the moment.")
+    assert refused.page.error_at("code").startswith("This is not the current code.")
     assert refused.page.value("set_up") == set_up
     assert Browser(daemon).log_in(account, PASSWORD).location == "/"
     assert browser.post("/account/two-factor", {"set_up": set_up, "code": device.code()}).status == 200
@@ -266,7 +266,7 @@ def test_new_recovery_codes_and_switching_off_ask_for_the_password(daemon, accou
         refused = browser.post(path, {"present_password": "wrong"})
         assert (refused.status, refused.page.error_at("present_password")) == (
             400,
-            "This is not your present password.",
+            "This is not your current password.",
         )
 
     renewed = browser.post("/account/two-factor/recovery-codes", {"present_password": PASSWORD}).page
