@@ -301,10 +301,8 @@ def _launch_script(run: Run, inputs: Mapping[str, bytes]) -> bytes:
         exchanges.append(b'printf %%s "$text%d" > %s.%s && mv %s.%s %s' % (number, place, mark, place, mark, place))
     return b"""exec 2>&1
 d=$spool/%s
-%sif mkdir "$d" 2>/dev/null; then
-set -C; %s
-else
-mkdir -p "$d" && { [ -e "$d/pid" ] || { %s; }; }
+%sif mkdir "$d" 2>/dev/null && { set -C; %s; } 2>/dev/null; then :; else
+set +C; mkdir -p "$d" && { [ -e "$d/pid" ] || { %s; }; }
 fi && unset HOME LANG PWD OLDPWD SHLVL _ && exec setsid -f /bin/sh "$home/%s" "$d" %d %s %s >/dev/null 2>&1""" % (
         run.id.encode(),
         b"".join(texts),
