@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,9 @@ from deployer.runner import housekeeping, mailer
 from deployer.runner.lane import IDLE_WAIT_S, Lane
 
 log = logging.getLogger("deployer.runner")
+
+REST_S = 0.05
+"""Between looks for servers without a lane that have work."""
 
 GIVEN_UP_WITHIN = timedelta(days=1)
 """How far back a new runner looks for deployments of servers that may have left something running."""
@@ -50,6 +54,8 @@ class Runner:
                 for server_id in self._in_need():
                     self._open(server_id)
                 self._database.wait_for_change(seen, IDLE_WAIT_S)
+                # A lane that is open hears of its work itself; who opens new ones need not look at every commit.
+                time.sleep(REST_S)
 
     def _open(self, server_id: str | None, adopted: Sequence[str] = (), *, is_untidy: bool = False) -> None:
         present = self._lanes.get(server_id)
