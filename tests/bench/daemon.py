@@ -163,6 +163,16 @@ class Daemon:
                     return status
                 time.sleep(0.01)
 
+    def step_ms(self, deployment_id: str) -> float:
+        """What each step of ``true`` of a deployment took, from the first's beginning to the last's end."""
+        with self.database() as database:
+            times = database.execute(
+                "SELECT started_at, finished_at FROM commands WHERE deployment_id = ? AND line = 'true' "
+                "ORDER BY position",
+                (deployment_id,),
+            ).fetchall()
+        return (times[-1][1] - times[0][0]) / len(times)
+
 
 def signature(secret: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()

@@ -71,12 +71,6 @@ def step(daemon: Daemon) -> None:
         for number in range(5):
             deployment = daemon.push(project, daemon.payload(), f"there-{number}")
             daemon.wait_for_end(deployment)
-            with daemon.database() as database:
-                times = database.execute(
-                    "SELECT started_at, finished_at FROM commands WHERE deployment_id = ? AND line = 'true' "
-                    "ORDER BY position",
-                    (deployment,),
-                ).fetchall()
-            per_step.append((times[-1][1] - times[0][0]) / len(times))
+            per_step.append(daemon.step_ms(deployment))
         daemon.stop()
     row("a step of `true` over SSH", "≤ 15 ms", f"{statistics.median(per_step):.1f} ms")
