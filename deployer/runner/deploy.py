@@ -231,7 +231,7 @@ class Deploy:
 
     def _tell(self, line: str) -> None:
         """A line about the server, in the log of the command that waits for it."""
-        log.warning("%s: %s", self._deployment.ref, line)
+        log.warning("%s %s: %s", self._deployment.ref, self._project.name, line)
         if self._present_sink:
             self._present_sink.system(line)
             self._save(self._present_sink)
