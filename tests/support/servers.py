@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.ordinary_user import OrdinaryUser, ordinary_user
 from tests.support.ssh_server import SshServer, require_own_files, require_sshd
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +23,15 @@ def _user() -> Iterator[OrdinaryUser]:
 def user(_user: OrdinaryUser) -> Iterator[OrdinaryUser]:
     """Their home is as it was before each test."""
     yield _user
-    for path in _user.home.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
+
+    def is_empty() -> bool:
+        # What a test killed may still write its last words.
+        folders = [path for path in _user.home.iterdir() if path.is_dir()]
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        return not folders
+
+    wait_until(is_empty, "an empty home")
 
 
 @pytest.fixture
