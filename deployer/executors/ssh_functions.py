@@ -112,10 +112,13 @@ survivors() {
 }
 
 collect() {
-  [ -d "$spool/$1" ] || return 0
-  for one in "$spool/$1"/* "$spool/$1"/.[!.]*; do
-    case ${one##*/} in pid|exit) ;; *) rm -rf "$one";; esac
+  d=$spool/$1
+  [ -d "$d" ] || return 0
+  set --
+  for one in "$d"/* "$d"/.[!.]*; do
+    case ${one##*/} in pid|exit) ;; *) set -- "$@" "$one";; esac
   done
+  rm -rf -- "$@"
 }
 
 # What a run directory holds besides what proves that it ran.
