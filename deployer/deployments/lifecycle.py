@@ -153,23 +153,6 @@ def servers_with_work(connection: sa.Connection) -> list[str]:
     return list(connection.scalars(_SERVERS_WITH_WORK))
 
 
-def servers_given_up(connection: sa.Connection, since: datetime) -> list[str]:
-    """The servers of deployments that were interrupted or cancelled since then: the runner may have been out of
-    contact with them."""
-    return list(
-        connection.scalars(
-            sa.select(_projects.c.server_id)
-            .where(
-                _projects.c.id == _deployments.c.project_id,
-                _projects.c.server_id.is_not(None),
-                _deployments.c.status.in_((Status.INTERRUPTED, Status.CANCELLED)),
-                _deployments.c.finished_at > since,
-            )
-            .distinct()
-        )
-    )
-
-
 def claim(connection: sa.Connection, runner_id: str, server_id: str | None = None) -> str | None:
     """queued → running for the next in a server's queue; its id, or None where nothing can start or another was
     faster."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
@@ -24,6 +25,7 @@ from deployer.models.deployment import (
     Status,
 )
 from deployer.models.project import Project
+from deployer.models.server import Server
 
 PORTION_BYTES = 1024 * 1024
 
@@ -101,6 +103,21 @@ def changes(session: Session) -> str:
     """A word that differs after each change of a deployment's status, and of what a person changed."""
     newest = [sa.select(sa.func.max(column)).scalar_subquery() for column in (DeploymentEvent.id, AuditEvent.id)]
     return ".".join(str(number or 0) for number in session.execute(sa.select(*newest)).one())
+
+
+def servers_given_up(connection: sa.Connection, since: datetime) -> Sequence[str]:
+    """The servers of deployments that were interrupted or cancelled since then: the runner may have been out of
+    contact with them."""
+    return connection.scalars(
+        sa.select(Server.id)
+        .join(Project, Project.server_id == Server.id)
+        .join(Deployment, Deployment.project_id == Project.id)
+        .where(
+            Deployment.status.in_((Status.INTERRUPTED, Status.CANCELLED)),
+            Deployment.finished_at > since,
+        )
+        .distinct()
+    ).all()
 
 
 def newest_of_each(session: Session) -> dict[str, Deployment]:

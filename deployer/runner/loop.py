@@ -15,7 +15,7 @@ from types import FrameType
 
 from deployer import clock
 from deployer.db import retrying
-from deployer.deployments import lifecycle
+from deployer.deployments import lifecycle, reading
 from deployer.installation import Installation
 from deployer.runner import housekeeping, mailer
 from deployer.runner.lane import IDLE_WAIT_S, Lane
@@ -81,9 +81,9 @@ class Runner:
 
         return retrying(adopt)
 
-    def _untidy(self) -> list[str]:
+    def _untidy(self) -> Sequence[str]:
         with self._database.read() as connection:
-            return lifecycle.servers_given_up(connection, clock.now() - GIVEN_UP_WITHIN)
+            return reading.servers_given_up(connection, clock.now() - GIVEN_UP_WITHIN)
 
     def _in_need(self) -> list[str]:
         with self._database.read() as connection:
