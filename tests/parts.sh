@@ -4,7 +4,7 @@
 # With DEPLOYER_TEST_REQUIRE_PARTS set, a part that is still missing is a failure; otherwise its tests are skipped.
 set -eu
 
-parts="git:git sshd:openssh-server ssh:openssh-client setsid:util-linux chromium:chromium busybox:busybox-static npm:npm"
+parts="git:git sshd:openssh-server ssh:openssh-client setsid:util-linux chromium:chromium busybox:busybox-static npm:npm pkill:procps"
 parts="$parts systemd-analyze:systemd visudo:sudo shellcheck:shellcheck caddy:caddy nginx:nginx openssl:openssl tcsh:tcsh"
 if [ "${1:-}" = host ]; then
     parts="git:git podman:podman runc:runc debootstrap:debootstrap busybox:busybox-static ip:iproute2"
