@@ -400,6 +400,25 @@ def test_an_empty_token_removes_it(installation, operator, make_project):
     assert secrets_of(installation, project).https_token is None
 
 
+@pytest.mark.parametrize(
+    ("url", "is_kept"),
+    [
+        ("https://github.com/ada/other.git", True),
+        ("https://GitHub.com/ada/app.git", True),
+        ("https://git.example.com/ada/app.git", False),
+        ("https://github.com:8443/ada/app.git", False),
+        ("git@github.com:ada/app.git", False),
+    ],
+)
+def test_a_token_stays_with_the_host_that_it_was_given_for(installation, operator, make_project, url, is_kept):
+    project = make_project(url="https://github.com/ada/app.git")
+    operator.set_https_token(project, "ghp_token")
+
+    changed = operator.change(project, repository_url=url)
+
+    assert (secrets_of(installation, changed).https_token == "ghp_token") is is_kept
+
+
 def test_a_new_webhook_secret_takes_the_old_ones_place_and_the_connection_is_to_be_shown_again(
     installation, make_project, edit
 ):

@@ -8,13 +8,16 @@ import random
 import shutil
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from deployer import clock
 from deployer.executors import processes
 from deployer.models import Command
+from deployer.projects import StepInput
 from tests.support.repository import git
 from tests.support.waiting import wait_until
 
@@ -247,3 +250,23 @@ def test_a_second_runner_waits_for_the_first_ones_end(operator, make_project, ma
     assert operator.wait_for_end(deployment_id).status == "success"
     assert second.end(signal.SIGTERM) == 0
     assert not operator.installation.runner_is_up
+
+
+def test_a_step_that_ended_in_time_is_a_success_however_late_that_is_seen(
+    operator, installation, make_project, make_runner
+):
+    """More output than is read at once waits for the new runner, and the time that the step had is long over."""
+    project = make_project(StepInput("echo started; sleep 0.2; head -c 3000000 /dev/zero; echo ended", timeout_s=2))
+    runner = make_runner().start()
+    deployment_id = operator.deploy(project)
+    operator.wait_for_output(deployment_id, b"started")
+    (step,) = operator.steps(deployment_id)
+    runner.kill()
+    wait_until((installation.data_dir.spool / step.id / "exit").exists, "the step ended")
+    wait_until(lambda: clock.now() > step.started_at + timedelta(seconds=2), "its time is over")
+
+    runner.start()
+
+    deployment = operator.wait_for_end(deployment_id)
+    assert (deployment.status, deployment.cause) == ("success", None)
+    assert operator.step_output(deployment_id).endswith(b"ended\n")

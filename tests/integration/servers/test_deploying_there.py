@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 
 from deployer import servers
@@ -217,3 +220,17 @@ def test_two_projects_of_two_servers_may_have_the_same_path(operator, make_proje
 
     make_project(name="one", path=path)
     make_project(name="two", path=path, server=other)
+
+
+def test_a_lock_that_a_killed_receiver_left_there_stops_nothing(operator, make_project, repository, runner, user):
+    project = make_project("cat README.md")
+    operator.wait_for_end(operator.deploy(project))
+    lock = user.home / f".deployer/mirrors/{project.id}.git/refs/heads/main.lock"
+    lock.touch()
+    long_ago = time.time() - 600
+    os.utime(lock, (long_ago, long_ago))
+    sha = repository.commit("second", README_md="changed\n")
+
+    deployment = operator.wait_for_end(operator.pushed(project, sha))
+
+    assert (deployment.status, deployment.deployed_sha) == ("success", sha), operator.log(deployment.id)
