@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployer.commands import git
+from deployer.commands import git, git_look
 from deployer.config import Config
 from deployer.errors import GitError
 from deployer.installation import DataDir
@@ -88,18 +88,18 @@ class Visit:
     def contents(self, branch: str) -> Contents:
         """What lies in the root at a branch's tip; fetched without history and, where it can be, without files."""
         copy = self._folder / "copy"
-        for argv in git.begin_look(copy, self._url):
+        for argv in git_look.begin_look(copy, self._url):
             self._ask(argv)
         try:
-            self._ask(git.look(copy, branch, without_files=True))
+            self._ask(git_look.look(copy, branch, without_files=True))
         except GitError as error:
             if "not supported" not in str(error):
                 raise
-            self._ask(git.look(copy, branch, without_files=False))
-        names = frozenset(self._ask(git.names_in_root(copy)).decode("utf-8", "replace").split("\0")) - {""}
+            self._ask(git_look.look(copy, branch, without_files=False))
+        names = frozenset(self._ask(git_look.names_in_root(copy)).decode("utf-8", "replace").split("\0")) - {""}
         package = None
         if "package.json" in names:
-            package = self._ask(git.file_in_root(copy, "package.json"))[:_MAX_PACKAGE_BYTES]
+            package = self._ask(git_look.file_in_root(copy, "package.json"))[:_MAX_PACKAGE_BYTES]
         return Contents(names, package)
 
     def _ask(self, argv: Sequence[str]) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployer.commands import git
+from deployer.commands import git, git_look
 from deployer.commands.git import Credential, branch_problem, transport, url_problem
 
 
@@ -310,9 +310,9 @@ def test_the_big_forges_keys_are_pinned():
         git.list_branches("--upload-pack=x"),
         git.resolve("/d", "--evil"),
         git.contains("/d", "--evil", "--worse"),
-        git.begin_look(Path("/d"), "--evil")[1],
-        git.look(Path("/d"), "--evil", without_files=True),
-        git.look(Path("/d"), "--evil", without_files=False),
+        git_look.begin_look(Path("/d"), "--evil")[1],
+        git_look.look(Path("/d"), "--evil", without_files=True),
+        git_look.look(Path("/d"), "--evil", without_files=False),
     ],
 )
 def test_a_value_that_looks_like_an_option_stands_behind_the_end_of_options(argv):
