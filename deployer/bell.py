@@ -8,6 +8,7 @@ touch), so the watcher also asks a probe every 500 ms: the net.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import threading
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inotify_simple import INotify
+
+log = logging.getLogger("deployer.bell")
 
 NET_INTERVAL_S = 0.5
 
@@ -34,6 +37,7 @@ class Bell:
         self._generation = 0
         self._watcher_pid = 0
         self._listeners: list[Callable[[], None]] = []
+        self._listening = threading.RLock()
         self.is_closed = False
 
     def ring(self) -> None:
@@ -56,12 +60,14 @@ class Bell:
 
     def listen(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called from the watcher's thread at each change. It must not block."""
-        self._listeners.append(callback)
+        with self._listening:
+            self._listeners.append(callback)
         self._ensure_watcher()
 
     def forget(self, callback: Callable[[], None]) -> None:
-        """Call it no more."""
-        self._listeners = [one for one in self._listeners if one != callback]
+        """Call it no more: once this returns, no call of it is under way, and what it uses can be closed."""
+        with self._listening:
+            self._listeners = [one for one in self._listeners if one != callback]
 
     def close(self) -> None:
         """Wake this process's waiters for good: it is about to end."""
@@ -72,8 +78,13 @@ class Bell:
         with self._condition:
             self._generation += 1
             self._condition.notify_all()
-        for listener in self._listeners:
-            listener()
+        with self._listening:
+            for listener in tuple(self._listeners):
+                try:
+                    listener()
+                except Exception:
+                    # One listener's error must not leave everybody else of this process without a bell.
+                    log.exception("a listener of the bell failed")
 
     def _ensure_watcher(self) -> None:
         # Threads do not survive a fork, so the process that waits starts its own.
