@@ -2,6 +2,8 @@
 VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
+# How many tests run at once. Most of a test is waiting, so more than there are processors do no harm.
+JOBS   ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo install uninstall test test-host lint format bench clean
@@ -25,7 +27,7 @@ uninstall: ## take it off this host; data and settings stay (as root)
 
 test: $(VENV)/.dev ## run all tests; installs the system packages that they need where it may
 	@sh tests/parts.sh
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-host: $(VENV)/.dev ## boot a Debian with systemd in a container, and install and upgrade there (as root)
 	@sh tests/parts.sh host

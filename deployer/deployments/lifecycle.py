@@ -26,7 +26,7 @@ from deployer.deployments import command_lifecycle
 from deployer.errors import LostClaim
 from deployer.models.base import table_of
 from deployer.models.deployment import (
-    PUSH,
+    FOLLOWS_BRANCH,
     QUEUED,
     RUNNING,
     SUPERSEDED,
@@ -67,6 +67,8 @@ class NewDeployment:
     compare_url: str | None = None
     repository: str | None = None
     delivery_guid: str | None = None
+    retry_of: str | None = None
+    from_step: int | None = None
 
 
 _NEW_FIELDS = tuple(field.name for field in fields(NewDeployment))
@@ -80,7 +82,7 @@ _SUPERSEDE_QUEUED = (
     _deployments.update()
     .where(
         _deployments.c.status == QUEUED,
-        _deployments.c.trigger == PUSH,
+        FOLLOWS_BRANCH,
         _deployments.c.project_id == sa.bindparam("of_project"),
         _deployments.c.branch == sa.bindparam("of_branch"),
     )
@@ -101,7 +103,7 @@ def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
     as superseded by it.
     """
     now = clock.now()
-    winners = {(one.project_id, one.branch): one.id for one in new if one.trigger is Trigger.PUSH}
+    winners = {(one.project_id, one.branch): one.id for one in new if one.trigger.follows_branch}
     events = []
     for (project_id, branch), winner in winners.items():
         given = {"of_project": project_id, "of_branch": branch, "winner": winner, "at": now}
@@ -109,7 +111,7 @@ def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
             events.append(_event(deployment_id, Status.SUPERSEDED, now, winner))
     rows = []
     for one in new:
-        winner = winners[one.project_id, one.branch] if one.trigger is Trigger.PUSH else one.id
+        winner = winners[one.project_id, one.branch] if one.trigger.follows_branch else one.id
         is_superseded = winner != one.id
         row = {name: getattr(one, name) for name in _NEW_FIELDS}
         row["status"] = Status.SUPERSEDED if is_superseded else Status.QUEUED

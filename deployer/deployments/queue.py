@@ -17,7 +17,7 @@ from deployer.deployments.verdicts import Decision
 from deployer.errors import InvalidInput, NotFound, QueueFull, as_sentence
 from deployer.models.base import table_of
 from deployer.models.delivery import Counter, Delivery, Verdict
-from deployer.models.deployment import DELIVERY_IS_SPENT, QUEUED, RUNNING, Deployment, Trigger
+from deployer.models.deployment import DELIVERY_IS_SPENT, FOLLOWS_BRANCH, QUEUED, RUNNING, Deployment, Trigger
 from deployer.models.project import Project, Step
 from deployer.providers.base import Event
 
@@ -162,7 +162,7 @@ class _QueueRoom:
     def __init__(self, connection: sa.Connection, max_queued: int) -> None:
         rows = connection.execute(_SELECT_QUEUED).all()
         self._free = max_queued - len(rows)
-        self._pushes = {(project, branch) for project, branch, trigger in rows if trigger is Trigger.PUSH}
+        self._pushes = {(project, branch) for project, branch, trigger in rows if trigger.follows_branch}
 
     def take(self, place: tuple[str, str] | None) -> bool:
         if place is not None and place in self._pushes:
@@ -238,7 +238,7 @@ def _cancel_running(connection: sa.Connection, new: Sequence[NewDeployment]) -> 
             sa.select(_deployments.c.id).where(
                 _deployments.c.project_id == project_id,
                 _deployments.c.branch == branch,
-                _deployments.c.trigger == Trigger.PUSH,
+                FOLLOWS_BRANCH,
                 _deployments.c.status == RUNNING,
             )
         ).all()

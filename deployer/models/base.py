@@ -43,3 +43,8 @@ def table_of(model: type[Base]) -> sa.Table:
     table = model.__table__
     assert isinstance(table, sa.Table)
     return table
+
+
+def partial(condition: str) -> dict[str, Any]:
+    """Arguments of an index over the rows that meet ``condition`` (SQL), for either database."""
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}

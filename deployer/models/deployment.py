@@ -11,7 +11,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from deployer.models.base import Base
+from deployer.models.base import Base, partial
 from deployer.models.project import Project
 
 
@@ -35,8 +35,15 @@ class Status(StrEnum):
 class Trigger(StrEnum):
     """What asked for a deployment."""
 
-    PUSH = "push"
-    MANUAL = "manual"
+    PUSH = "push"  # a verified delivery
+    POLL = "poll"  # the remote, looked at, had a commit that no delivery had brought
+    MANUAL = "manual"  # a person's wish
+    RETRY = "retry"  # the commit of an earlier deployment again
+
+    @property
+    def follows_branch(self) -> bool:
+        """Whether it deploys what the branch has come to, so that a newer one takes its place."""
+        return self in (Trigger.PUSH, Trigger.POLL)
 
 
 class CommandKind(StrEnum):
@@ -52,8 +59,10 @@ class CommandKind(StrEnum):
 QUEUED = sa.literal_column("'queued'", sa.String)
 RUNNING = sa.literal_column("'running'", sa.String)
 SUPERSEDED = sa.literal_column("'superseded'", sa.String)
-PUSH = sa.literal_column("'push'", sa.String)
 """Written out instead of bound: SQLite uses a partial index only where it can read the value in the statement."""
+
+FOLLOWS_BRANCH = sa.text("trigger IN ('push', 'poll')")
+"""`Trigger.follows_branch`, in a query as in the index, to the letter."""
 
 DELIVERY_IS_SPENT = sa.text("status NOT IN ('failed', 'interrupted')")
 """The deployment of a delivery id that must not be run again; in a query as in the index, to the letter."""
@@ -73,7 +82,7 @@ class Deployment(Base):
             "uq_deployments_running_project",
             "project_id",
             unique=True,
-            sqlite_where=sa.text("status = 'running'"),
+            **partial("status = 'running'"),
         ),
         # Latest wins: one queued push for a project and branch.
         sa.Index(
@@ -81,7 +90,7 @@ class Deployment(Base):
             "project_id",
             "branch",
             unique=True,
-            sqlite_where=sa.text("status = 'queued' AND trigger = 'push'"),
+            **partial(f"status = 'queued' AND {FOLLOWS_BRANCH.text}"),
         ),
         # A delivery is run once; again only after it failed or was lost.
         sa.Index(
@@ -89,13 +98,13 @@ class Deployment(Base):
             "project_id",
             "delivery_guid",
             unique=True,
-            sqlite_where=DELIVERY_IS_SPENT,
+            **partial(DELIVERY_IS_SPENT.text),
         ),
         # The queue, in its order.
         sa.Index(
             "ix_deployments_queued",
             "number",
-            sqlite_where=sa.text("status = 'queued'"),
+            **partial("status = 'queued'"),
         ),
         sa.Index("ix_deployments_project_number", "project_id", "number"),
         {"sqlite_autoincrement": True},
@@ -129,6 +138,10 @@ class Deployment(Base):
     cancel_requested_at: Mapped[datetime | None]
     cancel_requested_by: Mapped[str | None] = mapped_column(sa.String(255))
     runner_id: Mapped[str | None] = mapped_column(sa.String(36))
+    # The deployment whose commit this one runs again; and the first of the project's steps to be run, counted from 0,
+    # where the ones before it need not be.
+    retry_of: Mapped[str | None] = mapped_column(sa.String(36))
+    from_step: Mapped[int | None]
 
     project: Mapped[Project] = relationship()
     commands: Mapped[list[Command]] = relationship(order_by="Command.position", viewonly=True)
@@ -149,12 +162,18 @@ def reference(number: int) -> str:
 
 class Command(Base):
     __tablename__ = "commands"
-    __table_args__ = (sa.UniqueConstraint("deployment_id", "position"),)
+    __table_args__ = (sa.UniqueConstraint("deployment_id", "position", "attempt"),)
 
-    # Derived from deployment and position, so that a restarted runner computes the same one.
+    # Derived from deployment, position and attempt, so that a restarted runner computes the same one.
     id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
     deployment_id: Mapped[str] = mapped_column(sa.ForeignKey("deployments.id", ondelete="CASCADE"))
     position: Mapped[int]
+    # Which try of its step it is, from 1; and how many more may follow, each after so many seconds.
+    attempt: Mapped[int] = mapped_column(default=1)
+    retries: Mapped[int] = mapped_column(default=0)
+    retry_wait_s: Mapped[int] = mapped_column(default=0)
+    # A later try waits until then.
+    not_before: Mapped[datetime | None]
     kind: Mapped[CommandKind] = mapped_column(
         sa.Enum(CommandKind, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e])
     )

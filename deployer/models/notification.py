@@ -8,7 +8,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from deployer.models.base import Base
+from deployer.models.base import Base, partial
 from deployer.models.deployment import Deployment
 
 
@@ -32,7 +32,7 @@ class NotificationStatus(StrEnum):
 class Notification(Base):
     __tablename__ = "notifications"
     __table_args__ = (
-        sa.Index("ix_notifications_due", "next_attempt_at", sqlite_where=sa.text("status = 'pending'")),
+        sa.Index("ix_notifications_due", "next_attempt_at", **partial("status = 'pending'")),
         sa.Index("ix_notifications_created", "created_at"),
     )
 

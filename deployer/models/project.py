@@ -24,6 +24,18 @@ class Project(Base):
     shell: Mapped[str] = mapped_column(sa.String(8), default="sh")
     auto_deploy: Mapped[bool] = mapped_column(default=True)
     cancel_running: Mapped[bool] = mapped_column(default=False)
+    # Whether a deployment that was interrupted is run again by itself.
+    rerun_interrupted: Mapped[bool] = mapped_column(default=False)
+    # The remote is looked at this often (minutes), also where no webhook reaches this host; when it was last looked
+    # at, and what the branch was at then.
+    poll_minutes: Mapped[int | None]
+    polled_at: Mapped[datetime | None]
+    polled_sha: Mapped[str | None] = mapped_column(sa.String(64))
+    # How many deployments are kept, and for how many days; None is what the configuration says.
+    keep_deployments: Mapped[int | None]
+    keep_days: Mapped[int | None]
+    # The host that it runs on where it has no server, and several hosts share a database.
+    host_id: Mapped[str | None] = mapped_column(sa.String(36))
     # What is told by mail, and to whom besides the address in the settings (addresses with commas between).
     mail_on_success: Mapped[bool] = mapped_column(default=False)
     mail_on_failure: Mapped[bool] = mapped_column(default=True)
@@ -58,6 +70,9 @@ class Step(Base):
     name: Mapped[str] = mapped_column(sa.String(200))
     command: Mapped[str] = mapped_column(sa.Text)
     timeout_s: Mapped[int | None]
+    # How often it is tried again when it fails, and after how many seconds.
+    retries: Mapped[int] = mapped_column(default=0)
+    retry_wait_s: Mapped[int] = mapped_column(default=0)
 
 
 class Variable(Base):

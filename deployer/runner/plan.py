@@ -66,7 +66,7 @@ def _wanted(
 
 def is_of_certain_commit(deployment: Deployment) -> bool:
     """Whether a person asked for this very commit. Ask before the fetch: then a tip is written down too."""
-    return deployment.trigger is Trigger.MANUAL and deployment.commit_sha is not None
+    return deployment.trigger in (Trigger.MANUAL, Trigger.RETRY) and deployment.commit_sha is not None
 
 
 def pulls_itself(project: Project) -> bool:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from deployer.db import Database, retrying
 from deployer.deployments import lifecycle
 from deployer.errors import ExecutorError
-from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger
+from deployer.models.deployment import Command, CommandKind, Deployment, Status
 from deployer.runner.commit import Finding, Repository
 from deployer.runner.plan import RUN_HERE, pulls_itself
 
@@ -39,7 +39,7 @@ class Revision:
     def settle(self) -> Finding:
         """After the fetch: which commit this is, written down with what is known of it; or why there is none."""
         deployment = self._deployment
-        live = self._live_sha() if deployment.trigger is Trigger.PUSH else None
+        live = self._live_sha() if deployment.trigger.follows_branch else None
         found = self._mirror.settle(deployment.branch, deployment.commit_sha, live)
         if found.sha is None:
             return found

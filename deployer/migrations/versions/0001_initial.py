@@ -151,22 +151,32 @@ def upgrade() -> None:
     with op.batch_alter_table("deployments", schema=None) as batch_op:
         batch_op.create_index("ix_deployments_project_number", ["project_id", "number"], unique=False)
         batch_op.create_index(
-            "ix_deployments_queued", ["number"], unique=False, sqlite_where=sa.text("status = 'queued'")
+            "ix_deployments_queued",
+            ["number"],
+            unique=False,
+            sqlite_where=sa.text("status = 'queued'"),
+            postgresql_where=sa.text("status = 'queued'"),
         )
         batch_op.create_index(
             "uq_deployments_delivery",
             ["project_id", "delivery_guid"],
             unique=True,
             sqlite_where=sa.text("status NOT IN ('failed', 'interrupted')"),
+            postgresql_where=sa.text("status NOT IN ('failed', 'interrupted')"),
         )
         batch_op.create_index(
             "uq_deployments_queued_push",
             ["project_id", "branch"],
             unique=True,
             sqlite_where=sa.text("status = 'queued' AND trigger = 'push'"),
+            postgresql_where=sa.text("status = 'queued' AND trigger = 'push'"),
         )
         batch_op.create_index(
-            "uq_deployments_running_project", ["project_id"], unique=True, sqlite_where=sa.text("status = 'running'")
+            "uq_deployments_running_project",
+            ["project_id"],
+            unique=True,
+            sqlite_where=sa.text("status = 'running'"),
+            postgresql_where=sa.text("status = 'running'"),
         )
 
     op.create_table(

@@ -68,7 +68,11 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_notifications_deployment_id"), "notifications", ["deployment_id"])
     op.create_index(
-        "ix_notifications_due", "notifications", ["next_attempt_at"], sqlite_where=sa.text("status = 'pending'")
+        "ix_notifications_due",
+        "notifications",
+        ["next_attempt_at"],
+        sqlite_where=sa.text("status = 'pending'"),
+        postgresql_where=sa.text("status = 'pending'"),
     )
     op.create_index("ix_notifications_created", "notifications", ["created_at"])
     op.add_column("users", sa.Column("last_login_at", sa.BigInteger(), nullable=True))
