@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from deployer import clock
 from deployer.executors import processes
 from deployer.models import Command
 from deployer.projects import StepInput
+from tests.chaos import points
+from tests.chaos.points import Point
 from tests.support.repository import git
 from tests.support.waiting import wait_until
 
@@ -144,6 +147,42 @@ def test_a_cancel_is_heeded_by_the_next_runner(operator, make_project, make_runn
     runner.start()
 
     assert operator.wait_for_end(deployment_id).status == "cancelled"
+
+
+POLITE_STEP = """
+trap 'echo tidied; exit 0' TERM
+setsid sh -c 'trap "" TERM; while :; do sleep 0.1; done' >/dev/null 2>&1 &
+echo started; while :; do sleep 0.02; done
+"""
+"""When it is asked to end it does so, well; what it leaves does not."""
+
+
+@pytest.mark.parametrize("why", ["cancel", "timeout"])
+def test_a_stop_is_carried_on_by_the_next_runner(operator, installation, make_project, make_runner, why):
+    """What was told to end has ended by then, and how it did says nothing of why."""
+    dying = partial(points.arm, Point("deployer.runner.follow:Follower._begin_stop", "after", "it is told to end"))
+    runner = make_runner(prepare=dying).start()
+    timeout_s = 1 if why == "timeout" else None
+    deployment_id = operator.deploy(make_project(StepInput(POLITE_STEP, name="polite", timeout_s=timeout_s), "true"))
+    operator.wait_for_output(deployment_id, b"started")
+    if why == "cancel":
+        operator.cancel(deployment_id)
+    wait_until(lambda: not runner.is_running, "the runner's death")
+    step = operator.steps(deployment_id)[0]
+    wait_until((installation.data_dir.spool / step.id / "exit").exists, "the step's end")
+    assert processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
+
+    make_runner().start()
+
+    deployment = operator.wait_for_end(deployment_id)
+    assert (deployment.status, deployment.cause) == {
+        "cancel": ("cancelled", "cancelled by ada"),
+        "timeout": ("failed", "step 'polite' timed out after 1 s"),
+    }[why]
+    step, following = operator.steps(deployment_id)
+    assert (step.status, step.exit_code, following.status) == (deployment.status, 0, "skipped")
+    assert operator.output(step) == b"started\ntidied\n"
+    assert not processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
 
 
 def test_a_command_that_was_killed_with_its_launcher_ends_interrupted(operator, make_project, make_runner):
