@@ -43,8 +43,8 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
-    parser.add_argument("--kills", type=int, default=300, help="random kills where steps run on this host (%(default)s)")
-    parser.add_argument("--ssh-kills", type=int, default=100, help="random kills where they run over SSH (%(default)s)")
+    parser.add_argument("--kills", type=int, default=300, help="random kills, steps on this host (%(default)s)")
+    parser.add_argument("--ssh-kills", type=int, default=100, help="random kills, steps over SSH (%(default)s)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--no-points", dest="points", action="store_false", help="leave out the chosen points")
     return parser.parse_args()

@@ -1,7 +1,7 @@
 """The points of a runner's work at which it is killed, by the names of the product's own functions.
 
-Nothing in the product knows of this: a process that is to die at a point wraps the named function before it begins its
-work (`arm`), and kills itself there. A name that no longer exists is an error, and so is a point that is never
+Nothing in the product knows of this: a process that is to die at a point wraps the named function before its work
+begins (`arm`), and kills itself there. A name that no longer exists is an error, and so is a point that is never
 reached; both mean that this list has to follow the product.
 """
 
@@ -25,10 +25,10 @@ Counts = Callable[[tuple[Any, ...], Any], bool]
 class Point:
     """Die ``before`` or ``after`` the ``nth`` call of ``target`` (``module:Class.function``).
 
-    Of `Database.write`, a context manager, ``uncommitted`` is right before its COMMIT and ``committed`` right after it.
+    Of `Database.write`, a context manager, ``uncommitted`` is right before its COMMIT, ``committed`` right after it.
     ``halfway`` of a function that sends bytes: half of them are sent. ``means`` says what is done and what is not.
-    ``scene`` is what the deployment does: it is run (``deploy``), cancelled while it runs (``cancel``), or met by a new
-    runner while it runs (``resume``).
+    ``scene`` is what the deployment does: it is run (``deploy``), cancelled while it runs (``cancel``), or met by a
+    new runner while it runs (``resume``).
     """
 
     target: str
@@ -124,8 +124,6 @@ HERE = [
 THERE = [
     *_following(f"{_SSH}:SshExecutor"),
     Point(f"{_SSH}:SshExecutor._connected", "after", "the server is reached, and not asked for anything"),
-    Point(f"{_D}._record_boot", "before", "the server's boot is known, not written"),
-    Point(f"{_D}._record_boot", "after", "the server's boot is committed, nothing is launched"),
     Point(f"{_SSH}:_launch_script", "after", "the launch is ready to be sent"),
     Point("deployer.executors.ssh_connection:Connection._send", "halfway", "half of the launch is sent"),
     Point("deployer.executors.ssh_connection:Connection._send", "after", "the launch is sent, not answered"),

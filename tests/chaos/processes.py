@@ -111,7 +111,8 @@ class Processes:
                 self._note(name, process)
                 continue
             process.terminate()
-            if process.wait(20):
+            # Asked before it had begun, it ends by the signal itself.
+            if process.wait(20) not in (0, -signal.SIGTERM):
                 self.ended.append(f"{name} ended with {process.returncode} when it was asked to end")
         self._running.clear()
         wait_until(lambda: self._daemon.runner_pid is None, "the runner's end")

@@ -54,7 +54,7 @@ def prove(scene: Scene) -> Found:
         found.deployments[deployment.status] += 1
         found.commands += sum(one.started_at is not None for one in mine)
     found.violations += [f"steps of a deployment that is not on record ran: {one}" for one in begun]
-    found.violations += [f"{one} was asked for by hand and is gone" for one in scene.asked.by_hand if one not in known]
+    found.violations += [f"{one}, asked for by hand, is gone" for one in scene.asked.by_hand if one not in known]
     found.violations += _pushes(scene, known, found)
     found.violations += left_in_spools(scene)
     found.violations += integrity(scene.daemon.config.database_path)
@@ -106,9 +106,7 @@ def _steps(
             yield f"step {number} has not ended"
 
 
-def _logs(
-    scene: Scene, deployment: SimpleNamespace, commands: list[SimpleNamespace], found: Found
-) -> Iterator[str]:
+def _logs(scene: Scene, deployment: SimpleNamespace, commands: list[SimpleNamespace], found: Found) -> Iterator[str]:
     chunks = scene.operator.chunks(deployment.id)
     steps = [one for one in commands if one.kind is CommandKind.STEP and one.started_at]
     for number, step in enumerate(steps):

@@ -3,9 +3,9 @@
     python3 step.py FOLDER NUMBER KIND ENDING
 
 One line in ``begun`` stands for each execution. What is printed, by the step and by the processes that it starts, is
-also added to ``said.<deployment>.<number>``, both under one lock, so that the file holds the very bytes of the pipe in
-their order. ``ENDING`` is an exit code, or the name of the signal that the step ends itself with. It runs wherever the
-step does, so it needs nothing but Python's own library.
+also added to ``said.<deployment>.<number>``, both under one lock, so that the file holds the very bytes of the pipe,
+in their order. ``ENDING`` is an exit code, or the name of the signal that the step ends itself with. This runs
+wherever the step does, so it needs nothing but Python's own library.
 """
 
 from __future__ import annotations

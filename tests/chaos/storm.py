@@ -31,8 +31,16 @@ COPY_EVERY = 10
 class Storm:
     """Use `run`, then look at the counts and `found`."""
 
-    def __init__(self, scene: Scene, seed: int, *, tell: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        seed: int,
+        *,
+        switch_after: int = SWITCH_AFTER,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._scene = scene
+        self._switch_after = switch_after
         self._chance = random.Random(f"{seed}/storm")
         self._feeding = random.Random(f"{seed}/feeder")
         self._tell = tell
@@ -57,9 +65,11 @@ class Storm:
         try:
             self._measure_a_start()
             feeder.start()
+            switch_at = self._switch_after
             while self.kills.total() < kills:
                 self._turn(copied)
-                if self.kills.total() and self.kills.total() % SWITCH_AFTER == 0:
+                if switch_at <= self.kills.total() < kills:
+                    switch_at += self._switch_after
                     self._processes.switch()
                     self._up()
             self._is_over.set()

@@ -15,7 +15,7 @@ from deployer.models.deployment import Status
 from tests.chaos import points, proof
 from tests.chaos.points import Point
 from tests.chaos.proof import Found
-from tests.chaos.scene import Part, Scene
+from tests.chaos.scene import Scene
 from tests.support.daemon import ROOT
 from tests.support.runner_process import RunnerProcess
 from tests.support.waiting import wait_until
@@ -39,7 +39,7 @@ def long_form(place: str) -> list[Point]:
 
 
 _ONCE = ("claim", "_claim", "plan", "_plan", "adopt", "_adopt", "load", "settle", "end", "record_commit", "resume")
-_ONCE += ("_begin_stop", "_everything_ended", "_record_boot", "tidy_server", "run", "_name_survivors", "stop")
+_ONCE += ("_begin_stop", "_everything_ended", "tidy_server", "run", "_name_survivors", "stop")
 _ONCE += ("collect_finished", "_begin")
 
 
@@ -89,31 +89,26 @@ class Walk:
     def _meet(self, point: Point) -> None:
         """Bring a runner to a point and see it die there."""
         self.points += 1
-        if point.scene == "resume":
-            deployment_id = self._deploy(self._brief)
+        if point.scene == "deploy":
+            self.scene.deploy(self._brief)
+        else:
+            # A runner without a point brings the deployment to its first step, and is killed there.
+            deployment_id = self.scene.deploy(self._held if point.scene == "cancel" else self._brief)
             former = self._runner()
-            self.scene.operator.wait_for_output(deployment_id, b"line 1\n")
+            self._wait_for_output(deployment_id)
             former.kill()
             self.kills += 1
-        elif point.scene == "cancel":
-            self._cancel_at(point)
-            return
-        else:
-            self._deploy(self._brief)
+            if point.scene == "cancel":
+                self.scene.cancel(deployment_id)
         self._see_die(self._runner(point), point)
 
-    def _cancel_at(self, point: Point) -> None:
-        """The cancel is asked for once the step runs, which a runner without a point sees to."""
-        deployment_id = self._deploy(self._held)
-        first = self._runner()
-        self.scene.operator.wait_for_output(deployment_id, b"waiting\n")
-        first.kill()
-        self.kills += 1
-        self.scene.cancel(deployment_id)
-        self._see_die(self._runner(point), point)
+    def _wait_for_output(self, deployment_id: str) -> None:
+        operator = self.scene.operator
 
-    def _deploy(self, part: Part) -> str:
-        return self.scene.deploy(part)
+        def is_there() -> bool:
+            return any(operator.output(step) for step in operator.steps(deployment_id))
+
+        wait_until(is_there, f"output of {deployment_id}", within_s=REACHED_WITHIN_S)
 
     def _see_die(self, runner: RunnerProcess, point: Point) -> None:
         began = time.monotonic()
@@ -156,6 +151,6 @@ class Walk:
         runner.kill()
         # What a killed runner could not collect is collected by the next one.
         runner = self._runner().wait_until_ready()
-        assert self.scene.operator.wait_for_end(self._deploy(self._brief), within_s=60).status is Status.SUCCESS
+        assert self.scene.operator.wait_for_end(self.scene.deploy(self._brief), within_s=60).status is Status.SUCCESS
         wait_until(lambda: not list(proof.left_in_spools(self.scene)), "everything is collected", within_s=30)
         runner.kill()
