@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.chaos import scene, walk
 from tests.chaos.moment import MOMENTS
+from tests.chaos.proof import Found
 from tests.chaos.storm import Storm
 from tests.support.ssh_server import SSHD
 
@@ -20,15 +21,21 @@ def main() -> int:
     options = _options()
     folder = Path(tempfile.mkdtemp(prefix="deployer-chaos-"))
     print(f"seed {options.seed}; everything lies in {folder}", flush=True)
-    began, violations = time.monotonic(), []
+    if options.ssh_kills and SSHD is None:
+        print(
+            "Without an OpenSSH server nothing can be run over SSH: apt-get install openssh-server, or --ssh-kills 0"
+        )
+        return 1
+    began = time.monotonic()
+    violations: list[str] = []
     for place, kills in (("here", options.kills), ("there", options.ssh_kills)):
-        if place == "there" and SSHD is None:
-            print("without an OpenSSH server nothing is run over SSH (apt-get install openssh-server)")
-            return 1
-        if options.points:
-            violations += _points(folder / f"points-{place}", place, options.seed)
-        if kills:
-            violations += _storm(folder / f"storm-{place}", place, options.seed, kills)
+        try:
+            if kills and options.points:
+                violations += _points(folder / f"points-{place}", place)
+            if kills:
+                violations += _storm(folder / f"storm-{place}", place, options.seed, kills)
+        except AssertionError as error:
+            violations.append(f"steps run {_where(place)}: {error}")
     _row("duration", f"{time.monotonic() - began:.0f} s")
     _row("violations", str(len(violations)))
     for one in violations:
@@ -50,9 +57,9 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _points(folder: Path, place: str, seed: int) -> list[str]:
+def _points(folder: Path, place: str) -> list[str]:
     with getattr(scene, place)(folder) as made:
-        walked = walk.Walk(made)
+        walked = walk.Walk(made, tell=_tell)
         found = walked.run(walk.long_form(place))
     print(f"\nChosen points, steps run {_where(place)}")
     _row("kills", f"{walked.kills} at {walked.points} points")
@@ -63,7 +70,7 @@ def _points(folder: Path, place: str, seed: int) -> list[str]:
 
 def _storm(folder: Path, place: str, seed: int, kills: int) -> list[str]:
     with getattr(scene, place)(folder) as made:
-        storm = Storm(made, seed, tell=lambda line: print(f"  … {line}", file=sys.stderr, flush=True))
+        storm = Storm(made, seed, tell=_tell)
         found = storm.run(kills)
     print(f"\nRandom kills, steps run {_where(place)}")
     _row("kills", f"{storm.kills.total()} (runner {storm.kills['runner']}, web {storm.kills['web']})")
@@ -75,7 +82,7 @@ def _storm(folder: Path, place: str, seed: int, kills: int) -> list[str]:
     return found.violations
 
 
-def _table(found: object) -> None:
+def _table(found: Found) -> None:
     _row("deployments", ", ".join(f"{count} {status}" for status, count in sorted(found.deployments.items())))
     _row("commands", f"{found.commands}, of them {found.steps} steps that wrote down what they did")
     _row("bytes of their logs, compared by SHA-256", f"{found.log_bytes:,}")
@@ -85,6 +92,10 @@ def _table(found: object) -> None:
 
 def _where(place: str) -> str:
     return "on this host" if place == "here" else "over SSH"
+
+
+def _tell(line: str) -> None:
+    print(f"  … {line}", file=sys.stderr, flush=True)
 
 
 def _row(what: str, value: str) -> None:

@@ -165,5 +165,5 @@ def there(folder: Path) -> Iterator[Scene]:
         finally:
             scene.close()
             # The user goes with their home; what is needed to look into it stays.
-            for one in (scene.place, user.home / ".deployer" / "spool"):
+            for one in filter(Path.exists, (scene.place, user.home / ".deployer" / "spool")):
                 shutil.copytree(one, folder / "there" / one.name, dirs_exist_ok=True, symlinks=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -53,6 +54,7 @@ class Walk:
     """Use `run`."""
 
     scene: Scene
+    tell: Callable[[str], None] = lambda _: None
     kills: int = 0
     points: int = 0
     longest_s: float = 0.0
@@ -89,6 +91,8 @@ class Walk:
     def _meet(self, point: Point) -> None:
         """Bring a runner to a point and see it die there."""
         self.points += 1
+        if self.points % 25 == 0:
+            self.tell(f"{self.points} points")
         if point.scene == "deploy":
             self.scene.deploy(self._brief)
         else:
