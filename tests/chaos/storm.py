@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from deployer.models.deployment import Status
 from tests.chaos import proof
@@ -130,15 +131,15 @@ class Storm:
 
     def _look_at_a_copy(self) -> list[str]:
         """What lies on the disk after a kill is a whole database. Nobody has it open for writing now but the feeder,
-        which is asked to wait."""
+        which waits for the lock."""
         folder = self._scene.folder / "copy"
-        folder.mkdir(exist_ok=True)
+        folder.mkdir()
         database = self._scene.daemon.config.database_path
-        with self._scene.installation.database.write():  # a lock on writing, and nothing written
-            for end in ("", "-wal"):
-                source = Path(f"{database}{end}")
-                if source.exists():
-                    shutil.copyfile(source, folder / source.name)
+        with self._scene.installation.database.write():  # only for its lock
+            # By another process: who closes a file gives up all locks that the process has on it (fcntl(2)), also
+            # those by which SQLite knows that the database is in use.
+            files = [path for path in (f"{database}", f"{database}-wal") if os.path.exists(path)]
+            subprocess.run(["cp", *files, str(folder)], check=True)
         said = list(proof.integrity(folder / database.name))
         shutil.rmtree(folder)
         return said
