@@ -38,6 +38,8 @@ class ServerSettings:
 @dataclass(frozen=True)
 class StorageSettings:
     data_dir: str = "data"
+    # May hold a password.
+    database_url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,27 @@ class Config:
 
     @property
     def database_path(self) -> Path:
+        """The file of a database that is this data folder's own."""
         return self.data_dir / "deployer.db"
+
+    @property
+    def database_name(self) -> str:
+        """What messages call it; a password is not in it."""
+        if not self.storage.database_url:
+            return f"The database {self.database_path}"
+        url = urlsplit(self.storage.database_url)
+        return f"The database {url.path[1:]} on {url.hostname or 'this host'}"
+
+    @property
+    def has_shared_database(self) -> bool:
+        """Whether the database is a PostgreSQL, which several hosts may use."""
+        return bool(self.storage.database_url)
+
+    @property
+    def database_url(self) -> str:
+        """With the driver named, as SQLAlchemy takes it."""
+        _, found, rest = self.storage.database_url.partition("://")
+        return f"postgresql+psycopg://{rest}" if found else f"sqlite:///{self.database_path}"
 
     @property
     def public_url(self) -> str:
@@ -269,6 +291,8 @@ def _check(config: Config) -> None:
         refuse("server.public_url", "an address such as https://deploy.example.com")
     if not config.storage.data_dir:
         refuse("storage.data_dir", "a folder")
+    if config.storage.database_url and not is_database_url(config.storage.database_url):
+        refuse("storage.database_url", "an address such as postgresql://USER:PASSWORD@HOST/DATABASE")
     if config.logs.level not in ("debug", "info", "warning", "error"):
         refuse("logs.level", "debug, info, warning or error")
     _check_smtp(config.smtp, refuse)
@@ -297,6 +321,16 @@ def _check_smtp(smtp: SmtpSettings, refuse: Callable[[str, str], None]) -> None:
 def is_host(text: str) -> bool:
     """Whether this can be the name of a host, or its address (IPv6 without brackets)."""
     return len(text) <= 253 and re.fullmatch(r"[A-Za-z0-9._:-]+", text) is not None and not text.startswith("-")
+
+
+def is_database_url(text: str) -> bool:
+    """Whether it names a PostgreSQL database."""
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        return False
+    return url.scheme in ("postgresql", "postgres") and len(url.path) > 1 and not url.fragment
 
 
 def _is_web_address(text: str) -> bool:

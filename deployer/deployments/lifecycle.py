@@ -140,6 +140,7 @@ _NEXT_IN_QUEUE = (
     .order_by(_deployments.c.number)
     .limit(1)
 )
+_NEXT_UNLOCKED = _NEXT_IN_QUEUE.with_for_update(of=_deployments, skip_locked=True)
 _SERVERS_WITH_WORK = (
     sa.select(_projects.c.server_id).where(_QUEUED_AND_IDLE, _projects.c.server_id.is_not(None)).distinct()
 )
@@ -158,7 +159,8 @@ def servers_with_work(connection: sa.Connection) -> list[str]:
 def claim(connection: sa.Connection, runner_id: str, server_id: str | None = None) -> str | None:
     """queued → running for the next in a server's queue; its id, or None where nothing can start or another was
     faster."""
-    deployment_id = next_in_queue(connection, server_id)
+    # On PostgreSQL others claim at this moment too: whose row it is by now is passed over.
+    deployment_id = connection.scalar(_NEXT_UNLOCKED, {"server": server_id})
     if deployment_id is None:
         return None
     try:

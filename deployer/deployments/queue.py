@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects import postgresql, sqlite
 
 from deployer import clock
 from deployer.commands import git
@@ -270,7 +270,8 @@ def unverified_counter(project_id: str) -> str:
 
 def count(connection: sa.Connection, name: str, by: int) -> None:
     """Add to a counter."""
-    statement = upsert(_counters).values(name=name, value=by)
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(_counters).values(name=name, value=by)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[_counters.c.name], set_={"value": _counters.c.value + statement.excluded.value}

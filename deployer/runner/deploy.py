@@ -361,7 +361,7 @@ class Deploy:
 
     def _save(self, sink: LogSink) -> None:
         def write() -> None:
-            with self._database.write() as connection:
+            with self._database.write(alone=False) as connection:
                 sink.flush(connection, self._runner_id)
 
         retrying(write)

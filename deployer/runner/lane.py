@@ -100,7 +100,7 @@ class Lane(threading.Thread):
                 return None
 
         def claim() -> str | None:
-            with self._database.write() as connection:
+            with self._database.write(alone=False) as connection:
                 return lifecycle.claim(connection, self._runner_id, self._server_id)
 
         return retrying(claim)

@@ -26,6 +26,8 @@ LEVELS = {
     "mail_addresses": LEAVES,
     "bell": DRIVERS,
     "db": DRIVERS,
+    "sqlite": DRIVERS,
+    "postgresql": DRIVERS,
     "providers": DRIVERS,
     "executors": DRIVERS,
     "commands": DRIVERS,
