@@ -49,8 +49,8 @@ class Runner:
         with _only_runner(self._installation.data_dir.runner_lock):
             housekeeping.start(self._installation)
             mailer.start(self._installation)
-            log.info("runner is ready")
             self._begin()
+            log.info("runner is ready")
             for server_id in {None, *self._untidy()}:
                 self._open(server_id, is_untidy=server_id is not None)
             while True:
