@@ -147,7 +147,7 @@ def update(session: Session, project: Project, given: ProjectInput, *, config: C
     is_moved = comes_here or (server.id if server else None) != project.server_id
     if is_moved and running_deployment(session, project) is not None:
         raise InvalidInput({"server": "A deployment is running. Wait for its end, then choose another server."})
-    if given.path:
+    if given.path and not (comes_here and working_copies.is_of_another_host(project, given.path)):
         project.path = working_copies.one_spelling(given.path)
     elif is_moved or not working_copies.is_own(project, data_dir):
         project.path = working_copies.own_path(given.name, server, data_dir)
