@@ -195,7 +195,7 @@ def serve(config: Config, announce: Callable[[str], None]) -> None:
     # What is loaded now is shared with the runner for as long as nobody writes to it; the collector would.
     gc.collect()
     gc.freeze()
-    runner = RunnerChild(installation)
+    runner = RunnerChild(installation, sock)
     announce(line)
     run_web(app, installation, sock, runner.stop)
     runner.wait()
@@ -210,10 +210,14 @@ def leave() -> None:
 
 
 class RunnerChild:
-    """The runner as a child process: forked while this process has one thread, started anew whenever it dies."""
+    """The runner as a child process: forked while this process has one thread, started anew whenever it dies.
 
-    def __init__(self, installation: Installation) -> None:
+    ``sock`` is closed in the child: an address is free again once its web process has ended.
+    """
+
+    def __init__(self, installation: Installation, sock: socket.socket) -> None:
         self._installation = installation
+        self._sock = sock
         self._is_stopping = False
         self._program: subprocess.Popen[bytes] | None = None
         self._pid = self._fork()
@@ -229,14 +233,16 @@ class RunnerChild:
         self._watcher.join(STOP_PATIENCE_S)
 
     def _fork(self) -> int:
+        parent = os.getpid()
         pid = os.fork()
         if pid:
             return pid
         code = 1
         try:
+            self._sock.close()
             # Ctrl-C is for the parent, which hands it on.
             os.setpgid(0, 0)
-            end_with_parent()
+            end_with_parent(parent)
             run_runner(self._installation)
         except BaseException:
             log.exception("the runner failed")
@@ -268,16 +274,21 @@ class RunnerChild:
         source = self._installation.config.source
         options = ["--config", source] if source else []
         self._program = subprocess.Popen(
-            [sys.executable, str(_APP), *options, "runner", "--with-parent"],
+            [sys.executable, str(_APP), *options, "runner", "--with-parent", str(os.getpid())],
             stdin=subprocess.DEVNULL,
             process_group=0,
         )
         return self._program.pid
 
 
-def end_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its parent dies (prctl(2), PR_SET_PDEATHSIG)."""
+def end_with_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM to this process when its parent dies (prctl(2), PR_SET_PDEATHSIG).
+
+    ``parent`` is the parent's pid. One that died before this was asked for is not told of any more.
+    """
     import ctypes
 
     pr_set_pdeathsig = 1
     ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)

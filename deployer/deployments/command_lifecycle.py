@@ -86,6 +86,7 @@ _PROGRESS = ("output_offset", "cut_bytes", "cut_after_seq")
 _START = _command_arrow(Status.QUEUED, "status", "started_at", "boot_id")
 _RECORD_OUTPUT = _command_arrow(Status.RUNNING, *_PROGRESS)
 _RECORD_BOOT = _command_arrow(Status.RUNNING, "boot_id")
+_RECORD_STOP = _command_arrow(Status.RUNNING, "cause")
 _FINISH = _command_arrow(Status.RUNNING, "status", "exit_code", "cause", "finished_at", *_PROGRESS)
 
 
@@ -112,6 +113,11 @@ def start_command(connection: sa.Connection, command_id: str, runner_id: str, bo
 def record_boot(connection: sa.Connection, command_id: str, runner_id: str, boot_id: str) -> None:
     """In which boot of its place a running command is about to be launched."""
     _move_command(connection, _RECORD_BOOT, command_id, runner_id, {"boot_id": boot_id})
+
+
+def record_stop(connection: sa.Connection, command_id: str, runner_id: str, cause: str) -> None:
+    """Why a running command is about to be ended, so that whoever goes on after a restart knows that it was."""
+    _move_command(connection, _RECORD_STOP, command_id, runner_id, {"cause": cause})
 
 
 def running_command(connection: sa.Connection, deployment_id: str) -> str | None:

@@ -27,7 +27,7 @@ from deployer.models.server import Server
 from deployer.runner import job
 from deployer.runner.commit import Repository
 from deployer.runner.contact import Contact, OutOfContact
-from deployer.runner.follow import Ending, Follower
+from deployer.runner.follow import Ending, Follower, Stop
 from deployer.runner.inputs import Inputs
 from deployer.runner.log_sink import LogSink, Numbering
 from deployer.runner.plan import RUN_HERE, plan
@@ -343,8 +343,17 @@ class Deploy:
             grace_s=self._config.runner.cancel_grace,
             max_output_bytes=self._config.logs.max_spool_bytes,
             cancelled_by=self._cancelled_by,
-            save=lambda: self._save(sink),
+            save=lambda cause: self._save(sink, command, cause),
+            stop=self._stop_under_way(command),
         )
+
+    def _stop_under_way(self, command: Command) -> Stop | None:
+        """Why an earlier runner was ending a command: of one that runs, the cause is written when its end begins."""
+        if not command.cause:
+            return None
+        by = self._cancelled_by()
+        is_cancel = by is not None and command.cause == self._redactor.fresh().text(f"cancelled by {by}")
+        return Stop(Status.CANCELLED if is_cancel else Status.FAILED, command.cause)
 
     def _sink(self, command: Command) -> LogSink:
         return LogSink(
@@ -359,10 +368,15 @@ class Deploy:
             cut_after_seq=command.cut_after_seq,
         )
 
-    def _save(self, sink: LogSink) -> None:
+    def _save(self, sink: LogSink, command: Command | None = None, cause: str | None = None) -> None:
+        """Commit what the sink has; with ``cause``, also that its command is being ended, and why."""
+        shown = self._redactor.fresh().text(cause) if cause else None
+
         def write() -> None:
             with self._database.write(alone=False) as connection:
                 sink.flush(connection, self._runner_id)
+                if command and shown:
+                    command_lifecycle.record_stop(connection, command.id, self._runner_id, shown)
 
         retrying(write)
         sink.settle()

@@ -50,14 +50,15 @@ class Stop:
 
     status: Status
     cause: str
-    line: str
+    line: str = ""
 
 
 class Follower:
     """Follows one command.
 
     ``title`` and ``place`` are what people call it and where it runs; ``cancelled_by`` says who asked for its end,
-    and ``save`` commits what the sink has.
+    and ``save`` commits what the sink has, with the cause of a stop that begins. ``stop`` is one that an earlier
+    runner began.
     """
 
     def __init__(
@@ -74,7 +75,8 @@ class Follower:
         grace_s: float,
         max_output_bytes: int,
         cancelled_by: Callable[[], str | None],
-        save: Callable[[], None],
+        save: Callable[[str | None], None],
+        stop: Stop | None = None,
     ) -> None:
         self._executor = executor
         self._sink = sink
@@ -88,10 +90,11 @@ class Follower:
         self._max_output_bytes = max_output_bytes
         self._cancelled_by = cancelled_by
         self._save = save
-        self._stop: Stop | None = None
+        # Whether what runs was told to end before that runner went is not known: it is told (again).
+        self._stop = stop
         self._is_told = False
         self._is_incomplete = False
-        self._kill_at = 0.0
+        self._kill_at = time.monotonic() + grace_s if stop else 0.0
         self._killed_at: float | None = None
         self._exit_seen_at: float | None = None
         self._next_flush = time.monotonic() + FIRST_FLUSH_S
@@ -134,7 +137,7 @@ class Follower:
 
     def _flush(self) -> None:
         if self._sink.has_pending:
-            self._save()
+            self._save(None)
             self._next_flush = time.monotonic() + FLUSH_INTERVAL_S
 
     def _skip(self, target: int) -> None:
@@ -179,7 +182,7 @@ class Follower:
     def _begin_stop(self, stop: Stop) -> None:
         self._stop = stop
         self._sink.system(f"{stop.line} Ending everything that the command started.")
-        self._flush()
+        self._save(stop.cause)
         self._is_told = self._executor.stop(self._run_id, self._deploy_id, force=False)
         self._kill_at = time.monotonic() + self._grace_s
 

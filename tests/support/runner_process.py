@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -20,13 +21,17 @@ _context.set_forkserver_preload(
 )
 
 
-def _main(config: Config, log_path: str, environment: dict[str, str]) -> None:
+def _main(
+    config: Config, log_path: str, environment: dict[str, str], prepare: Callable[[], None] | None = None
+) -> None:
     from deployer.installation import Installation
     from deployer.runner.loop import Runner
 
     os.environ.update(environment)
     logging.basicConfig(filename=log_path, level=logging.INFO, format="%(process)d %(levelname)s %(message)s")
     try:
+        if prepare:
+            prepare()
         Runner(Installation.open(config)).run_forever()
     except BaseException:
         logging.exception("the runner ended")
@@ -34,12 +39,23 @@ def _main(config: Config, log_path: str, environment: dict[str, str]) -> None:
 
 
 class RunnerProcess:
-    """``log`` is what it wrote to its own log. Use it as a context manager, or `kill` it."""
+    """``log`` is what it wrote to its own log. `kill` it at the end.
 
-    def __init__(self, config: Config, log_path: Path, environment: dict[str, str] | None = None) -> None:
+    ``prepare`` is called in the process before its work begins.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        log_path: Path,
+        environment: dict[str, str] | None = None,
+        *,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         self._config = config
         self._log_path = log_path
         self._environment = environment or {}
+        self._prepare = prepare
         self._process: BaseProcess | None = None
         self.starts = 0
 
@@ -54,6 +70,11 @@ class RunnerProcess:
         return self._process is not None and self._process.is_alive()
 
     @property
+    def code(self) -> int | None:
+        """How it ended, where it ended by itself."""
+        return self._process.exitcode if self._process else None
+
+    @property
     def log(self) -> str:
         return self._log_path.read_text() if self._log_path.exists() else ""
 
@@ -64,7 +85,7 @@ class RunnerProcess:
     def start(self) -> RunnerProcess:
         assert not self.is_running
         self._process = _context.Process(
-            target=_main, args=(self._config, str(self._log_path), self._environment), daemon=True
+            target=_main, args=(self._config, str(self._log_path), self._environment, self._prepare), daemon=True
         )
         self._process.start()
         self.starts += 1
