@@ -31,8 +31,8 @@ class ServerSettings:
     bind: str = "127.0.0.1:8420"
     public_url: str = ""
     trusted_proxies: int = 0
-    threads: int = 24
-    max_streams: int = 200
+    threads: int = 64
+    max_streams: int = 2000
 
 
 @dataclass(frozen=True)

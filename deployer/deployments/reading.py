@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,12 +28,18 @@ from deployer.models.project import Project
 from deployer.models.server import Server
 
 PORTION_BYTES = 1024 * 1024
+PIECE_BYTES = 16 * 1024
+_NO_END = 2**31 - 1
 
 _REFERENCE = re.compile(r"DEP-0*([1-9][0-9]{0,17})\Z", re.IGNORECASE)
 _chunks = table_of(LogChunk)
 _SELECT_PIECES = (
     sa.select(_chunks.c.seq, _chunks.c.command_id, _chunks.c.kind, _chunks.c.data, _chunks.c.lines)
-    .where(_chunks.c.deployment_id == sa.bindparam("id"), _chunks.c.seq > sa.bindparam("after"))
+    .where(
+        _chunks.c.deployment_id == sa.bindparam("id"),
+        _chunks.c.seq > sa.bindparam("after"),
+        _chunks.c.seq <= sa.bindparam("until"),
+    )
     .order_by(_chunks.c.seq)
     .execution_options(stream_results=True, yield_per=4)
 )
@@ -137,17 +143,39 @@ def newest_of_each(session: Session) -> dict[str, Deployment]:
     return {deployment.project_id: deployment for deployment in found}
 
 
-def pieces(connection: sa.Connection, deployment_id: str, after: int) -> tuple[list[LogPiece], bool]:
-    """The log from the line behind ``after`` on, in portions of about 1 MiB; and whether more is there already."""
+def pieces(
+    connection: sa.Connection,
+    deployment_id: str,
+    after: int,
+    *,
+    until: int = _NO_END,
+    portion_bytes: int = PORTION_BYTES,
+) -> tuple[list[LogPiece], bool]:
+    """The log behind the line ``after`` up to the end of a chunk, ``until``, in portions of about so many bytes; and
+    whether more of it is there already."""
     found: list[LogPiece] = []
     size = 0
-    with connection.execute(_SELECT_PIECES, {"id": deployment_id, "after": after}) as rows:
+    with connection.execute(_SELECT_PIECES, {"id": deployment_id, "after": after, "until": until}) as rows:
         for seq, command_id, kind, data, lines in rows:
-            if size >= PORTION_BYTES:
-                return found, True
-            found.append(LogPiece(seq, command_id, kind, _from_line(data, after - (seq - lines))))
-            size += len(data)
+            before = max(after, seq - lines)
+            for last, part in _numbered(_from_line(data, before - (seq - lines)), before):
+                if size >= portion_bytes:
+                    return found, True
+                found.append(LogPiece(last, command_id, kind, part))
+                size += len(part)
     return found, False
+
+
+def _numbered(data: bytes, before: int) -> Iterator[tuple[int, bytes]]:
+    """``data``, whose first line follows the number ``before``, in parts that end with a line, of about 16 KiB; each
+    with the number of its last line."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + PIECE_BYTES - 1) + 1 if len(data) - start > PIECE_BYTES else 0
+        part = data[start : end or len(data)]
+        before += part.count(b"\n") + (not part.endswith(b"\n"))
+        yield before, part
+        start += len(part)
 
 
 def _from_line(data: bytes, skipped: int) -> bytes:

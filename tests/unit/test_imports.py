@@ -23,6 +23,7 @@ LEVELS = {
     "systemd": LEAVES,
     "journal": LEAVES,
     "patience": LEAVES,
+    "open_files": LEAVES,
     "mail_addresses": LEAVES,
     "bell": DRIVERS,
     "db": DRIVERS,
