@@ -28,6 +28,8 @@ def deployment(row: Deployment) -> dict[str, Any]:
         "trigger": row.trigger.value,
         "commit_sha": row.sha,
         "queued_at": iso(row.queued_at),
+        "retry_of": row.retry_of,
+        "from_step": row.from_step,
     }
 
 
@@ -37,7 +39,7 @@ def live_deployment(row: Deployment) -> dict[str, Any]:
 
 
 def log_entry(row: Command, log: bytes) -> dict[str, Any]:
-    """One executed command. ``success`` is null while it runs."""
+    """One executed command: try ``attempt`` of at most ``tries``. ``success`` is null while it runs."""
     return {
         "id": row.id,
         "deploy_id": row.deployment_id,
@@ -47,6 +49,8 @@ def log_entry(row: Command, log: bytes) -> dict[str, Any]:
         "started_at": iso(row.started_at),
         "finished_at": iso(row.finished_at),
         "status": row.status.value,
+        "attempt": row.attempt,
+        "tries": row.tries,
     }
 
 
@@ -59,6 +63,8 @@ def command_state(row: Command) -> dict[str, Any]:
     return {
         "id": row.id,
         "position": row.position,
+        "attempt": row.attempt,
+        "tries": row.tries,
         "name": row.name,
         "cmd": row.line,
         "status": row.status.value,

@@ -7,12 +7,15 @@ every part of it looks first at what is already there.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from deployer import clock, journal, project_secrets, servers, settings
 from deployer.commands import git
 from deployer.db import retrying
+from deployer.deployments import retry
+from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.errors import DeployerError, ExecutorError, LostClaim
 from deployer.executors.base import Executor, RunState
 from deployer.executors.launcher import end_mark
@@ -26,7 +29,7 @@ from deployer.runner.contact import Contact, OutOfContact
 from deployer.runner.follow import Ending, Follower
 from deployer.runner.inputs import Inputs
 from deployer.runner.log_sink import LogSink, Numbering
-from deployer.runner.plan import RUN_HERE, plan
+from deployer.runner.plan import RUN_HERE, another_try, plan
 from deployer.runner.record import Next, Outcome, Record
 from deployer.runner.revision import Revision
 from deployer.security.redaction import Redactor
@@ -124,31 +127,50 @@ class Deploy:
     def _run_commands(self) -> Status:
         if not self._commands:
             self._commands = self._plan()
-        for position, command in enumerate(self._commands):
-            if command.status.is_final:
-                continue
-            is_queued = command.status is Status.QUEUED
-            if position and is_queued and self._commands[position - 1].kind is CommandKind.FETCH:
+        status: Status | None = None
+        while status is None:
+            status = self._run_next()
+        return status
+
+    def _run_next(self) -> Status | None:
+        """Run the first command that has not ended; the deployment's status where it ended with it."""
+        place = next(place for place, one in enumerate(self._commands) if not one.status.is_final)
+        command = self._commands[place]
+        if command.status is Status.QUEUED:
+            if place and self._commands[place - 1].kind is CommandKind.FETCH:
                 found = self._revision.settle()
                 if found.sha is None:
                     return self._end(Status.SUPERSEDED if found.is_stale else Status.FAILED, found.cause)
-            status = self._run_command(command, self._commands[position + 1 :])
-            if status is not None:
-                return status
-        return Status.SUCCESS
+            by = self._wait_for(command) or self._record.begin(self._next(command))
+            if by:
+                return self._end(Status.CANCELLED, f"cancelled by {by}")
+        return self._run_command(command, self._commands[place + 1 :])
 
     def _plan(self) -> list[Command]:
         """Write down what this deployment runs, and begin with it; later edits of the project do not change it."""
-        planned = plan(self._deployment, self._working_copy() if self._there is self._here else None, self._config)
+        working_copy = self._working_copy() if self._there is self._here else None
+        with self._database.read() as connection:
+            skipped = retry.skipped_steps(connection, self._deployment)
         # The first runs here.
-        return self._record.plan(planned, self._here.boot_id())
+        return self._record.plan(plan(self._deployment, working_copy, self._config, skipped), self._here.boot_id())
+
+    def _wait_for(self, command: Command) -> str | None:
+        """Wait until another try may begin; who asked for the deployment's end meanwhile."""
+        if command.not_before is None:
+            return None
+        # By the clock only once: it may be set while somebody waits.
+        left_s = (command.not_before - clock.now()).total_seconds()
+        until = time.monotonic() + min(left_s, command.retry_wait_s)
+        while True:
+            seen = self._database.bell.generation
+            by = self._record.cancelled_by()
+            left_s = until - time.monotonic()
+            if by or left_s <= 0:
+                return by
+            self._database.wait_for_change(seen, left_s)
 
     def _run_command(self, command: Command, rest: Sequence[Command]) -> Status | None:
-        """Run a command, or go on with it after a restart; the deployment's status where it ended with it."""
-        if command.status is not Status.RUNNING:
-            by = self._record.begin(self._next(command))
-            if by:
-                return self._end(Status.CANCELLED, f"cancelled by {by}")
+        """Follow a command that has begun, also after a restart; the deployment's status where it ended with it."""
         sink = self._present_sink = self._sink(command)
         if command.id == self._resumed_id:
             with self._database.read() as connection:
@@ -238,10 +260,12 @@ class Deploy:
         return Next(command, place.boot_id() if is_known else None)
 
     def _end_command(self, command: Command, sink: LogSink, ending: Ending, rest: Sequence[Command]) -> Status | None:
-        """Record a command's end with what follows it: the deployment's end, or the next command's beginning (after a
-        fetch, the commit has to be settled first)."""
+        """Record a command's end with what follows it: another try, the next command's beginning (after a fetch, the
+        commit has to be settled first), or the deployment's end."""
         cause = self._redactor.fresh().text(ending.cause) if ending.cause else None
         ending = replace(ending, cause=cause)
+        if ending.is_its_own and (again := another_try(command)):
+            return self._try_again(command, sink, ending, again)
         if ending.status is Status.SUCCESS and rest:
             following = None if command.kind is CommandKind.FETCH else self._next(rest[0])
             return self._record.end_command(command, sink, ending, following=following)
@@ -249,11 +273,26 @@ class Deploy:
         self._cause = outcome.cause
         return self._record.end_command(command, sink, ending, outcome=outcome)
 
+    def _try_again(self, command: Command, sink: LogSink, ending: Ending, again: PlannedCommand) -> Status | None:
+        """Record the end of a try, and that another one follows; it begins with that where there is nothing to wait
+        for."""
+        wait = f" in {clock.duration_words(again.retry_wait_s)}" if again.not_before else ""
+        line = f"Trying again{wait}: try {again.attempt} of {command.tries}."
+        log.info("%s %s: %s. %s", self._deployment.ref, self._project.name, ending.cause, line)
+        sink.system(line)
+        begun = self._record.command_of(again)
+        following = None if again.not_before else self._next(begun)
+        status = self._record.end_command(command, sink, ending, another_try=again, following=following)
+        self._commands.insert(self._commands.index(command) + 1, begun)
+        return status
+
     def _outcome(self, command: Command, last: Ending) -> Outcome:
         """How the deployment ends with its last command."""
         deployed_sha = self._revision.deployed(command)
         if last.status is Status.SUCCESS and (broken := self._revision.broken(deployed_sha, self._commands)):
             return Outcome(Status.FAILED, broken, deployed_sha)
+        if last.is_its_own and command.attempt > 1:
+            return Outcome(last.status, f"{last.cause}, after {command.attempt} tries", deployed_sha)
         return Outcome(last.status, last.cause, deployed_sha)
 
     def _follower(self, command: Command, sink: LogSink) -> Follower:

@@ -54,10 +54,7 @@ class Record:
 
     def plan(self, planned: Sequence[PlannedCommand], boot_id: str | None) -> list[Command]:
         """Write down, once, what the deployment runs, and begin with it unless somebody asked for its end."""
-        commands = [
-            Command(**vars(one), deployment_id=self._id, status=Status.QUEUED, output_offset=0, cut_bytes=0)
-            for one in planned
-        ]
+        commands = [self.command_of(one) for one in planned]
 
         def write() -> None:
             with self._database.write() as connection:
@@ -71,6 +68,10 @@ class Record:
         if commands[0].started_at:
             commands[0].status = Status.RUNNING
         return commands
+
+    def command_of(self, planned: PlannedCommand) -> Command:
+        """A command as it is before it begins."""
+        return Command(**planned.row(self._id))
 
     def begin(self, begun: Next) -> str | None:
         """Mark a command as running, unless somebody asked for the deployment's end: then who."""
@@ -118,10 +119,12 @@ class Record:
         ending: Ending,
         *,
         outcome: Outcome | None = None,
+        another_try: PlannedCommand | None = None,
         following: Next | None = None,
     ) -> Status | None:
-        """Commit a command's end with its last output and with what follows it: the deployment's ``outcome``, or the
-        beginning of the command that is ``following``. The deployment's status where it has ended."""
+        """Commit a command's end with its last output and with what follows it: the deployment's ``outcome``, or
+        another try of the command, or the beginning of the command that is ``following`` (which may be that try).
+        The deployment's status where it has ended."""
 
         def write() -> Status | None:
             with self._database.write() as connection:
@@ -141,11 +144,14 @@ class Record:
                         )
                     lifecycle.end(connection, self._id, self._runner_id, outcome.status, outcome.cause)
                     return outcome.status
-                if following:
+                if another_try or following:
                     by = lifecycle.cancel_requested_by(connection, self._id)
                     if by:
                         lifecycle.cancel(connection, self._id, self._runner_id, f"cancelled by {by}")
                         return Status.CANCELLED
+                if another_try:
+                    command_lifecycle.plan(connection, self._id, [another_try])
+                if following:
                     following.command.started_at = command_lifecycle.start_command(
                         connection, following.command.id, self._runner_id, following.boot_id
                     )
