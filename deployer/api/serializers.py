@@ -58,6 +58,35 @@ def project(row: Project) -> dict[str, Any]:
     return {"id": row.id, "name": row.name, "github_url": row.repository_url, "branch_name": row.branch}
 
 
+def project_settings(row: Project) -> dict[str, Any]:
+    """All that a person entered for a project, but for its secrets and variables."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "repository": row.repository_url,
+        "branch": row.branch,
+        "server": row.server.name if row.server else None,
+        "path": row.path,
+        "shell": row.shell,
+        "auto_deploy": row.auto_deploy,
+        "cancel_running": row.cancel_running,
+        "rerun_interrupted": row.rerun_interrupted,
+        "poll_minutes": row.poll_minutes,
+        "keep_deployments": row.keep_deployments,
+        "keep_days": row.keep_days,
+        "steps": [
+            {
+                "name": step.name,
+                "command": step.command,
+                "timeout_s": step.timeout_s,
+                "retries": step.retries,
+                "retry_wait_s": step.retry_wait_s,
+            }
+            for step in row.steps
+        ],
+    }
+
+
 def command_state(row: Command) -> dict[str, Any]:
     """A command as the live page shows it."""
     return {
