@@ -134,17 +134,17 @@ class Deploy:
 
     def _run_next(self) -> Status | None:
         """Run the first command that has not ended; the deployment's status where it ended with it."""
-        place = next(place for place, one in enumerate(self._commands) if not one.status.is_final)
-        command = self._commands[place]
+        command, *rest = (one for one in self._commands if not one.status.is_final)
+        done = [one for one in self._commands if one.status.is_final and one.status is not Status.SKIPPED]
         if command.status is Status.QUEUED:
-            if place and self._commands[place - 1].kind is CommandKind.FETCH:
+            if done and done[-1].kind is CommandKind.FETCH:
                 found = self._revision.settle()
                 if found.sha is None:
                     return self._end(Status.SUPERSEDED if found.is_stale else Status.FAILED, found.cause)
             by = self._wait_for(command) or self._record.begin(self._next(command))
             if by:
                 return self._end(Status.CANCELLED, f"cancelled by {by}")
-        return self._run_command(command, self._commands[place + 1 :])
+        return self._run_command(command, rest)
 
     def _plan(self) -> list[Command]:
         """Write down what this deployment runs, and begin with it; later edits of the project do not change it."""
