@@ -66,6 +66,26 @@ def find(session: Session, id_or_ref: str) -> Deployment:
     return deployment
 
 
+def retries_of(session: Session, deployment: Deployment) -> Sequence[Deployment]:
+    """The deployments that run a deployment's commit again, in their order."""
+    return session.scalars(
+        sa.select(Deployment)
+        .where(
+            Deployment.project_id == deployment.project_id,
+            Deployment.number > deployment.number,
+            Deployment.retry_of == deployment.id,
+        )
+        .order_by(Deployment.number)
+    ).all()
+
+
+def retried_by(session: Session, deployment: Deployment) -> Deployment | None:
+    """The one whose commit a deployment runs again; None where it is none such, or where that one is gone."""
+    if deployment.retry_of is None:
+        return None
+    return session.scalar(sa.select(Deployment).where(Deployment.id == deployment.retry_of))
+
+
 def active(session: Session) -> Sequence[Deployment]:
     """What runs and what waits, in the order of the queue."""
     # Each by its own partial index; a condition with "or" would look at every deployment there ever was.

@@ -28,7 +28,9 @@ MEMBERS_MAY = frozenset(
         # Deploying
         "projects.deploy",
         "deployments.cancel",
+        "deployments.retry",
         "session_api.deploy",
+        "session_api.retry_deployment",
         # One's own account
         "account.show",
         "account.change_email",
