@@ -38,6 +38,7 @@ class ServerSettings:
 @dataclass(frozen=True)
 class StorageSettings:
     data_dir: str = "data"
+    min_free_bytes: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,7 @@ def _check(config: Config) -> None:
         "runner.cancel_grace": (0, 600),
         "git.timeout": (1, 86400),
         "ssh.reconnect_for": (1, 7 * 86400),
+        "storage.min_free_bytes": (0, 1 << 50),
         "logs.max_bytes_per_command": (64 * 1024, 1 << 32),
         "logs.max_spool_bytes": (1024 * 1024, 1 << 40),
         "auth.session_days": (1, 3650),

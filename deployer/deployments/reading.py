@@ -233,3 +233,34 @@ def _ends(sizes: Sequence[tuple[int, int]], limit: int) -> tuple[list[int], list
         tail.append(seq)
         used += size
     return head, tail[::-1]
+
+
+_running = table_of(Deployment).alias()
+_at_work = table_of(Project).alias()
+_WAITS_FOR_NOTHING = (
+    sa.select(sa.literal(1))
+    .select_from(Deployment)
+    .join(Project, Project.id == Deployment.project_id)
+    .where(
+        Deployment.status == QUEUED,
+        ~sa.select(sa.literal(1))
+        .where(
+            _running.c.status == RUNNING,
+            _at_work.c.id == _running.c.project_id,
+            _at_work.c.server_id.is_not_distinct_from(Project.server_id),
+        )
+        .correlate(Project)
+        .exists(),
+    )
+    .limit(1)
+)
+_NEWEST_START = (
+    sa.select(Deployment.id).where(Deployment.started_at.is_not(None)).order_by(Deployment.started_at.desc())
+)
+
+
+def standstill(connection: sa.Connection) -> str | None:
+    """Where something waits though nothing runs where it is to: what began last, which should be another one soon."""
+    if connection.scalar(_WAITS_FOR_NOTHING) is None:
+        return None
+    return connection.scalar(_NEWEST_START.limit(1)) or ""

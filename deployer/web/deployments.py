@@ -15,7 +15,7 @@ from deployer.deployments.search import Wanted
 from deployer.models.deployment import Command, Deployment, Status, Trigger
 from deployer.models.project import Project
 from deployer.web import ansi
-from deployer.web.context import changing, installation, me, orm
+from deployer.web.context import changing, me, orm
 
 blueprint = Blueprint("deployments", __name__, url_prefix="/deployments")
 
@@ -89,7 +89,6 @@ def show(deployment_id: str) -> ResponseReturnValue:
         commands=commands,
         last_seq=last_seq,
         newer=reading.find(session, deployment.superseded_by) if deployment.superseded_by else None,
-        runner_is_up=installation().runner_is_up,
     )
 
 
