@@ -8,6 +8,7 @@ those go to the log.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -161,18 +162,27 @@ def database_words(error: BaseException) -> str:
     return "The database " + _SQLITE_WORDS.get(code, "cannot be written. The daemon's log says why.")
 
 
+_DISK_MEND = "look at what the kernel says of it."
+_DISK_WORDS = {
+    errno.EROFS: "it is read-only. Look at what the kernel says of it, and mount it writable.",
+    errno.EACCES: "it is not the daemon user's. Give it back.",
+    errno.EPERM: "it is not the daemon user's. Give it back.",
+    errno.ENOENT: "it is not there. Mount it.",
+}
+
+
 def disk(folders: DataDir, min_free_bytes: int) -> Check:
     """Whether there is room on the disks of the data folder and of the spool, and may be written there."""
     for folder, name in ((folders.root, "the data folder"), (folders.spool, "the commands' output")):
         try:
             found = os.statvfs(folder)
+            # A disk that failed is read-only without saying so.
+            os.utime(folder)
         except OSError as error:
-            words = f"The disk of {name} cannot be looked at. Mount it, and give it back to the daemon's user."
+            words = f"The disk of {name} cannot be written: {_DISK_WORDS.get(error.errno or 0, _DISK_MEND)}"
             return Check("disk", False, words, str(error))
         free = found.f_bavail * found.f_frsize
-        if found.f_flag & os.ST_RDONLY:
-            words = f"The disk of {name} is read-only. Look at what the kernel says of it, and mount it writable."
-        elif free < min_free_bytes:
+        if free < min_free_bytes:
             words = f"The disk of {name} is nearly full: {free // (1 << 20)} MiB are free. Make room there."
         elif found.f_files and not found.f_favail:
             words = f"The disk of {name} takes no more files, whatever room there is. Remove some."
@@ -204,14 +214,11 @@ class RunnerWatch:
         self._queue = _Standstill()
 
     def look(self) -> Check:
-        data_dir = self._installation.data_dir
         start = "systemctl start deployer-runner, or python app.py runner"
         if not self._installation.runner_is_up:
             words = f"The runner is not running: deployments wait. Start it: {start}."
             return Check("runner", False, words, "nobody holds its lock")
-        # On a read-only disk it cannot give a sign.
-        is_readonly = bool(os.statvfs(data_dir.root).f_flag & os.ST_RDONLY)
-        silent_s = self._beat.seconds(None if is_readonly else data_dir.runner_lock.stat().st_mtime_ns)
+        silent_s = self._beat.seconds(self._sign())
         waiting_s = self._queue.seconds(self._waiting_in_vain())
         if max(silent_s, waiting_s) > STUCK_AFTER_S:
             words = (
@@ -220,6 +227,14 @@ class RunnerWatch:
             )
             return Check("runner", False, words, f"silent for {silent_s:.0f} s, queue still for {waiting_s:.0f} s")
         return Check("runner", True, "It is at work.")
+
+    def _sign(self) -> int | None:
+        """The runner's last sign of life; None where it cannot give one, because its disk cannot be written."""
+        try:
+            os.utime(self._installation.data_dir.root)
+        except OSError:
+            return None
+        return self._installation.data_dir.runner_lock.stat().st_mtime_ns
 
     def _waiting_in_vain(self) -> str | None:
         # A database that cannot be read is told by its own check.
