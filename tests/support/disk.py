@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,17 @@ def fill(path: Path) -> None:
     with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"x" * 4096)
+
+
+def use_up_what_is_reserved(path: Path) -> None:
+    """SQLite writes into what its log has already; until that is full it notices nothing."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA wal_autocheckpoint = 0")
+        with contextlib.suppress(sqlite3.OperationalError):
+            while True:
+                database.execute(
+                    "INSERT INTO settings (name, value) VALUES (hex(randomblob(16)), hex(zeroblob(4000)))"
+                )
 
 
 @contextmanager

@@ -6,13 +6,12 @@ import contextlib
 import sqlite3
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.browser import Browser
-from tests.support.disk import fill
+from tests.support.disk import fill, use_up_what_is_reserved
 from tests.support.operator import Operator
 from tests.support.standing import MEMBER, PASSWORD, logged_in, make_user
 from tests.support.waiting import wait_until
@@ -111,17 +110,6 @@ def test_a_full_disk_turns_database_and_disk_red_and_it_heals(roomy_disk, make_d
     assert found["disk"] == "The disk of the data folder is nearly full: 0 MiB are free. Make room there."
     (roomy_disk / "filler").unlink()
     turns(daemon)
-
-
-def use_up_what_is_reserved(path: Path) -> None:
-    """SQLite writes into what its log has already; until that is full it notices nothing."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
-        database.execute("PRAGMA wal_autocheckpoint = 0")
-        with contextlib.suppress(sqlite3.OperationalError):
-            while True:
-                database.execute(
-                    "INSERT INTO settings (name, value) VALUES (hex(randomblob(16)), hex(zeroblob(4000)))"
-                )
 
 
 def test_little_room_is_red_before_it_hurts(make_daemon):
