@@ -112,6 +112,12 @@ class LocalExecutor:
             return Look(RunState.EXITED, size, code, is_earlier)
         return Look(RunState.ALIVE if is_alive else RunState.LOST, size, None, is_earlier)
 
+    def age_s(self, run_id: str) -> float | None:
+        launched = self._launched(run_id)
+        if launched is None or launched.boot_id != processes.boot_id():
+            return None
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - launched.start_ticks / processes.TICKS_PER_S)
+
     def read(self, run_id: str, offset: int, limit: int) -> bytes:
         try:
             fd = os.open(f"{self._spool}/{run_id}/output", os.O_RDONLY | os.O_CLOEXEC)

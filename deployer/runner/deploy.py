@@ -329,8 +329,6 @@ class Deploy:
         return status
 
     def _follower(self, command: Command, sink: LogSink) -> Follower:
-        assert command.started_at is not None
-        elapsed = max(0.0, (clock.now() - command.started_at).total_seconds())
         return Follower(
             self._place_of(command),
             sink,
@@ -338,13 +336,23 @@ class Deploy:
             deploy_id=self._id,
             title=self._title(command),
             place=self._place_name(command),
-            seconds_left=command.timeout_s - elapsed,
+            seconds_left=command.timeout_s - self._elapsed_s(command),
             timeout_s=command.timeout_s,
             grace_s=self._config.runner.cancel_grace,
             max_output_bytes=self._config.logs.max_spool_bytes,
             cancelled_by=self._cancelled_by,
             save=lambda: self._save(sink),
         )
+
+    def _elapsed_s(self, command: Command) -> float:
+        """For how long a command has been running, if another runner began it."""
+        if command.id != self._resumed_id:
+            return 0.0
+        age_s = self._place_of(command).age_s(command.id)
+        if age_s is not None:
+            return age_s
+        assert command.started_at is not None
+        return max(0.0, (clock.now() - command.started_at).total_seconds())
 
     def _sink(self, command: Command) -> LogSink:
         return LogSink(
