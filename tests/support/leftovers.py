@@ -40,10 +40,11 @@ def step(folder: Path, then: str = "sleep 1000") -> str:
 
 def pids(folder: Path) -> dict[str, int]:
     """What was started, by the names of the files; also what was started late."""
-    files = [path for path in folder.iterdir() if path.suffix != ".sh"]
-    return {
-        path.name: wait_until(lambda path=path: int(path.read_text() or 0), f"the pid of {path}") for path in files
-    }
+    return {path.name: _pid_in(path) for path in folder.iterdir() if path.suffix != ".sh"}
+
+
+def _pid_in(path: Path) -> int:
+    return wait_until(lambda: int(path.read_text() or 0), f"the pid in {path}")
 
 
 def alive(folder: Path) -> set[str]:
