@@ -296,8 +296,6 @@ class Deploy:
         return Outcome(last.status, last.cause, deployed_sha)
 
     def _follower(self, command: Command, sink: LogSink) -> Follower:
-        assert command.started_at is not None
-        elapsed = max(0.0, (clock.now() - command.started_at).total_seconds())
         return Follower(
             self._place_of(command),
             sink,
@@ -305,7 +303,7 @@ class Deploy:
             deploy_id=self._id,
             title=self._title(command),
             place=self._place_name(command),
-            seconds_left=command.timeout_s - elapsed,
+            seconds_left=command.timeout_s - self._elapsed_s(command),
             timeout_s=command.timeout_s,
             grace_s=self._config.runner.cancel_grace,
             max_output_bytes=self._config.logs.max_spool_bytes,
@@ -321,6 +319,16 @@ class Deploy:
         by = self._record.cancelled_by()
         is_cancel = by is not None and command.cause == self._redactor.fresh().text(f"cancelled by {by}")
         return Stop(Status.CANCELLED if is_cancel else Status.FAILED, command.cause)
+
+    def _elapsed_s(self, command: Command) -> float:
+        """For how long a command has been running, if another runner began it."""
+        if command.id != self._resumed_id:
+            return 0.0
+        age_s = self._place_of(command).age_s(command.id)
+        if age_s is not None:
+            return age_s
+        assert command.started_at is not None
+        return max(0.0, (clock.now() - command.started_at).total_seconds())
 
     def _sink(self, command: Command) -> LogSink:
         return LogSink(

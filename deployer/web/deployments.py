@@ -100,7 +100,6 @@ def _page(deployment_id: str, *, refusal: str = "") -> str:
         commands=commands,
         last_seq=last_seq,
         newer=reading.find(session, deployment.superseded_by) if deployment.superseded_by else None,
-        runner_is_up=installation().runner_is_up,
     )
 
 

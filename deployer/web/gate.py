@@ -10,7 +10,7 @@ from deployer.security import csrf
 from deployer.web import errors
 from deployer.web.context import installation, me
 
-PUBLIC = frozenset(("auth.login", "auth.login_code", "auth.setup", "auth.join", "static"))
+PUBLIC = frozenset(("auth.login", "auth.login_code", "auth.setup", "auth.join", "health.show", "static"))
 """The views that need no login. Every other one, a new one too, is closed to strangers."""
 
 MEMBERS_MAY = frozenset(

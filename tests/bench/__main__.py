@@ -19,6 +19,7 @@ from inotify_simple import INotify, flags
 
 from tests.bench import servers
 from tests.bench.daemon import Daemon, free_port, signature
+from tests.bench.flood import flood
 from tests.bench.table import quantile, row
 from tests.bench.viewers import viewers
 
@@ -242,6 +243,7 @@ MEASURES: dict[str, Callable[[Daemon], None]] = {
     "start": start,
     "idle": idle,
     "pushes": pushes,
+    "flood": flood,
     "latency": latency,
     "step": step,
     "output": output,

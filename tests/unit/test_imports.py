@@ -51,6 +51,7 @@ LEVELS = {
     "access": USE_CASES,
     "suggestions": USE_CASES,
     "audit": USE_CASES,
+    "health": USE_CASES,
     "notifications": USE_CASES,
     "runner": RUNNER,
 }
