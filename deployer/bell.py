@@ -1,8 +1,9 @@
 """The bell: how a process learns at once that another has committed something.
 
-After each commit the writer touches a file; whoever waits watches it with inotify. That is a broadcast, takes
-microseconds, and costs nothing at rest. The touch can be missed (another file system, a crash between commit and
-touch), so the watcher also asks a probe every 500 ms: the net.
+`FileBell`: after each commit the writer touches a file; whoever waits watches it with inotify. That is a broadcast,
+takes microseconds, and costs nothing at rest. The touch can be missed (another file system, a crash between commit
+and touch), so the watcher also asks a probe every 500 ms: the net. Several hosts share no file, only a database; then
+the bell is the database's own, `postgresql.NotifyBell`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import logging
 import os
 import select
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inotify_simple import INotify
@@ -24,15 +26,10 @@ log = logging.getLogger("deployer.bell")
 NET_INTERVAL_S = 0.5
 
 
-class Bell:
-    """Rings for, and waits for, changes of one data folder.
+class Bell(ABC):
+    """Rings for, and waits for, changes of one database. Its watcher is a thread of the process that waits."""
 
-    ``probe`` returns a number that differs after somebody else's commit; it is called from the watcher's thread only.
-    """
-
-    def __init__(self, path: Path, probe: Callable[[], int]) -> None:
-        self._path = path
-        self._probe = probe
+    def __init__(self) -> None:
         self._condition = threading.Condition()
         self._generation = 0
         self._watcher_pid = 0
@@ -40,10 +37,17 @@ class Bell:
         self._listening = threading.RLock()
         self.is_closed = False
 
+    @abstractmethod
     def ring(self) -> None:
-        """Tell every process that watches. Failing to is no error: the net catches it."""
-        with contextlib.suppress(OSError):
-            os.utime(self._path)
+        """After a commit: tell every process that watches. Failing to is no error."""
+
+    def ring_within(self, connection: Any) -> None:  # noqa: B027 (there is nothing to do for most)
+        """Before the commit, where the database itself tells the others of it."""
+
+    @abstractmethod
+    def _open(self) -> Callable[[], None]:
+        """Begin to watch: what is committed after this returns is noticed. Returns what the watcher's thread runs,
+        which calls `_announce` at each change."""
 
     @property
     def generation(self) -> int:
@@ -92,18 +96,35 @@ class Bell:
             return
         with self._condition:
             if self._watcher_pid != os.getpid():
-                self._start_watcher()
+                # Opened before the caller goes on to look at the data.
+                threading.Thread(target=self._open(), name="bell", daemon=True).start()
                 self._watcher_pid = os.getpid()
 
-    def _start_watcher(self) -> None:
+
+class FileBell(Bell):
+    """The bell of one data folder: a file that is touched.
+
+    ``probe`` returns a number that differs after somebody else's commit; it is called from the watcher's thread only.
+    """
+
+    def __init__(self, path: Path, probe: Callable[[], int]) -> None:
+        super().__init__()
+        self._path = path
+        self._probe = probe
+
+    def ring(self) -> None:
+        # What fails here is caught by the net.
+        with contextlib.suppress(OSError):
+            os.utime(self._path)
+
+    def _open(self) -> Callable[[], None]:
         from inotify_simple import INotify, flags
 
-        # All of this before the caller goes on to look at the data: what is committed after that look is noticed.
         self._path.touch(mode=0o600, exist_ok=True)
         inotify = INotify()
         inotify.add_watch(str(self._path), flags.ATTRIB | flags.MODIFY)
         known = self._safe_probe(-1)
-        threading.Thread(target=self._watch, args=(inotify, known), name="bell", daemon=True).start()
+        return lambda: self._watch(inotify, known)
 
     def _watch(self, inotify: INotify, known: int) -> None:
         poller = select.poll()

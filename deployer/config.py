@@ -31,13 +31,16 @@ class ServerSettings:
     bind: str = "127.0.0.1:8420"
     public_url: str = ""
     trusted_proxies: int = 0
-    threads: int = 24
-    max_streams: int = 200
+    threads: int = 64
+    max_streams: int = 2000
 
 
 @dataclass(frozen=True)
 class StorageSettings:
     data_dir: str = "data"
+    # May hold a password.
+    database_url: str = field(default="", repr=False)
+    min_free_bytes: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class RunnerSettings:
     max_queued: int = 100
     default_timeout: int = 1800
     cancel_grace: int = 10
+    host_lost_after: int = 600
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,27 @@ class Config:
 
     @property
     def database_path(self) -> Path:
+        """The file of a database that is this data folder's own."""
         return self.data_dir / "deployer.db"
+
+    @property
+    def database_name(self) -> str:
+        """What messages call it; a password is not in it."""
+        if not self.storage.database_url:
+            return f"The database {self.database_path}"
+        url = urlsplit(self.storage.database_url)
+        return f"The database {url.path[1:]} on {url.hostname or 'this host'}"
+
+    @property
+    def has_shared_database(self) -> bool:
+        """Whether the database is a PostgreSQL, which several hosts may use."""
+        return bool(self.storage.database_url)
+
+    @property
+    def database_url(self) -> str:
+        """With the driver named, as SQLAlchemy takes it."""
+        _, found, rest = self.storage.database_url.partition("://")
+        return f"postgresql+psycopg://{rest}" if found else f"sqlite:///{self.database_path}"
 
     @property
     def public_url(self) -> str:
@@ -251,8 +275,10 @@ def _check(config: Config) -> None:
         "runner.max_queued": (1, 1_000_000),
         "runner.default_timeout": (1, 7 * 86400),
         "runner.cancel_grace": (0, 600),
+        "runner.host_lost_after": (20, 30 * 86400),
         "git.timeout": (1, 86400),
         "ssh.reconnect_for": (1, 7 * 86400),
+        "storage.min_free_bytes": (0, 1 << 50),
         "logs.max_bytes_per_command": (64 * 1024, 1 << 32),
         "logs.max_spool_bytes": (1024 * 1024, 1 << 40),
         "auth.session_days": (1, 3650),
@@ -269,6 +295,8 @@ def _check(config: Config) -> None:
         refuse("server.public_url", "an address such as https://deploy.example.com")
     if not config.storage.data_dir:
         refuse("storage.data_dir", "a folder")
+    if config.storage.database_url and not is_database_url(config.storage.database_url):
+        refuse("storage.database_url", "an address such as postgresql://USER:PASSWORD@HOST/DATABASE")
     if config.logs.level not in ("debug", "info", "warning", "error"):
         refuse("logs.level", "debug, info, warning or error")
     _check_smtp(config.smtp, refuse)
@@ -297,6 +325,16 @@ def _check_smtp(smtp: SmtpSettings, refuse: Callable[[str, str], None]) -> None:
 def is_host(text: str) -> bool:
     """Whether this can be the name of a host, or its address (IPv6 without brackets)."""
     return len(text) <= 253 and re.fullmatch(r"[A-Za-z0-9._:-]+", text) is not None and not text.startswith("-")
+
+
+def is_database_url(text: str) -> bool:
+    """Whether it names a PostgreSQL database."""
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        return False
+    return url.scheme in ("postgresql", "postgres") and len(url.path) > 1 and not url.fragment
 
 
 def _is_web_address(text: str) -> bool:

@@ -1,24 +1,20 @@
-"""The database: engine, SQLite's pragmas, transactions, and waiting for a change."""
+"""The database: transactions, and waiting for a change. SQLite by default, PostgreSQL by URL."""
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from deployer import sqlite
 from deployer.bell import Bell
 from deployer.config import Config
 from deployer.errors import StorageUnavailable
-
-BUSY_TIMEOUT_MS = 5_000
-LOCK_INTERVAL_S = 0.0004
-WAL_PAGES = 4000
 
 T = TypeVar("T")
 
@@ -27,27 +23,38 @@ class Database:
     """One engine with its rules. Safe to build before a fork: connections are opened on first use."""
 
     def __init__(self, config: Config) -> None:
-        self.path = config.database_path
-        self.engine = sa.create_engine(
-            f"sqlite:///{self.path}",
-            pool_size=8,
-            max_overflow=-1,
-            connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
-        )
-        sa.event.listen(self.engine, "connect", prepare_connection)
-        sa.event.listen(self.engine, "begin", _begin)
-        self._writer = self.engine.execution_options(is_writing=True)
-        self._probe_connection: sqlite3.Connection | None = None
-        self.bell = Bell(config.data_dir / "bell", self._data_version)
+        self.is_shared = config.has_shared_database
+        """Whether several hosts may use it, each with a data folder of its own."""
+        self.bell: Bell
+        if self.is_shared:
+            # Loaded only where it is used: its driver takes memory.
+            from deployer import postgresql
+
+            self.engine = postgresql.make_engine(config.database_url)
+            self.bell = postgresql.NotifyBell(self.engine)
+            self._is_unavailable = postgresql.is_unavailable
+            # Between statements others may commit: each sees what is there by then, and its guards decide.
+            writer = self.engine.execution_options(isolation_level="READ COMMITTED")
+        else:
+            self.engine = sqlite.make_engine(config.database_url)
+            self.bell = sqlite.Bell(config.data_dir / "bell", config.database_path)
+            self._is_unavailable = sqlite.is_unavailable
+            writer = self.engine.execution_options(is_writing=True)
+        self._beside = writer
+        self._alone = writer.execution_options(is_alone=True)
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """A short write transaction: BEGIN IMMEDIATE, COMMIT at the end, then the bell.
+    def write(self, *, alone: bool = True) -> Iterator[sa.Connection]:
+        """A short write transaction, committed at the end; then the bell.
 
-        Raises StorageUnavailable when the database cannot take it; nothing is written then.
+        It runs alone. Where PostgreSQL could run several at once, a transaction whose statements all guard
+        themselves (``UPDATE … WHERE status = …``) may say that it need not be alone; on SQLite every one is.
+        Raises StorageUnavailable when the database cannot take it; nothing is written then, unless the connection
+        broke at the very commit.
         """
-        with _storage_errors(), self._writer.begin() as connection:
+        with self._storage_errors(), (self._alone if alone else self._beside).begin() as connection:
             yield connection
+            self.bell.ring_within(connection)
         self.bell.ring()
 
     @contextmanager
@@ -70,86 +77,19 @@ class Database:
     def dispose(self) -> None:
         self.engine.dispose()
 
-    def _data_version(self) -> int:
-        # A connection of its own that never writes and holds no transaction: only so does the number
-        # change with everybody else's commits (https://www.sqlite.org/pragma.html#pragma_data_version).
-        if self._probe_connection is None:
-            self._probe_connection = sqlite3.connect(
-                f"file:{self.path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-            )
-        row = self._probe_connection.execute("PRAGMA data_version").fetchone()
-        return int(row[0])
-
-
-def prepare_connection(connection: sqlite3.Connection, _record: Any) -> None:
-    """Give a new SQLite connection our rules."""
-    # The driver would begin transactions by its own rules; `_begin` does it by ours.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode")
-    if cursor.fetchone()[0] != "wal":
-        # Must precede the first table; it has no effect on a database that has one.
-        cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    # The log of changes is copied into the database less often than by default, so that a flood of output is written
-    # twice at most now and then; it is cut back to this size afterwards.
-    cursor.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-    cursor.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * 4096}")
-    # Pages beyond this are read again from the system's cache, which all processes share.
-    cursor.execute("PRAGMA cache_size = -2000")
-    cursor.close()
-
-
-def _begin(connection: sa.Connection) -> None:
-    if connection.get_execution_options().get("is_writing"):
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        _begin_immediate(driver)
-    else:
-        connection.exec_driver_sql("BEGIN")
-
-
-def _begin_immediate(driver: sqlite3.Connection) -> None:
-    """Take the write lock at once: a transaction that reads first and writes later fails without waiting when
-    somebody wrote in between.
-
-    SQLite itself asks again at growing intervals, of up to 100 ms. Beside a process that writes all the time such a
-    waiter hardly ever finds the lock free, so we ask in short, even ones.
-    """
-    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
-    driver.execute("PRAGMA busy_timeout = 0")
-    try:
-        while True:
-            try:
-                driver.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-                if not is_busy or time.monotonic() > deadline:
-                    raise
-            time.sleep(LOCK_INTERVAL_S)
-    finally:
-        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-
-
-@contextmanager
-def _storage_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise StorageUnavailable(f"The database cannot be written: {error}.") from error
-    except OperationalError as error:
-        raise StorageUnavailable(f"The database cannot be written: {error.orig}.") from error
-    except DBAPIError as error:
-        # "attempt to write a readonly database" and a damaged file come as other classes.
-        if isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(
-            error.orig, sqlite3.IntegrityError | sqlite3.ProgrammingError
-        ):
-            raise StorageUnavailable(f"The database cannot be written: {error.orig}.") from error
-        raise
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            if self._is_unavailable(error.orig):
+                raise StorageUnavailable(f"The database cannot be written: {error.orig}.") from error
+            raise
+        except Exception as error:
+            # Our own BEGIN is the driver's, without SQLAlchemy around it.
+            if self._is_unavailable(error):
+                raise StorageUnavailable(f"The database cannot be written: {error}.") from error
+            raise
 
 
 def retrying(act: Callable[[], T], *, first_wait_s: float = 0.05, longest_wait_s: float = 5.0) -> T:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import functools
 import os
-import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from deployer import migrations
 from deployer.config import Config
@@ -25,10 +30,25 @@ class DataDir:
         self.key_file = root / "key"
         self.database = root / "deployer.db"
         self.runner_lock = root / "runner.lock"
+        self.host_file = root / "host"
         self.spool = root / "spool"
         self.mirrors = root / "mirrors"
         self.checkouts = root / "checkouts"
         self.scratch = root / "scratch"
+
+    @functools.cached_property
+    def host_id(self) -> str:
+        """Which of the hosts that share a database this is. Made once, for as long as the data folder lives."""
+        try:
+            return self.host_file.read_text().strip()
+        except FileNotFoundError:
+            temporary = self.root / f"host.{os.getpid()}"
+            temporary.write_text(f"{uuid.uuid4()}\n")
+            # Of two that make it at once the first one's holds.
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, self.host_file)
+            temporary.unlink()
+            return self.host_file.read_text().strip()
 
     def mirror(self, project_id: str) -> Path:
         return self.mirrors / f"{project_id}.git"
@@ -76,40 +96,44 @@ class Installation:
         """
         data_dir = DataDir(config.data_dir)
         data_dir.prepare()
-        if not data_dir.key_file.exists() and _keeps_secrets(data_dir.database):
+        if not data_dir.key_file.exists() and _keeps_secrets(config):
             raise KeyFileError(
                 f"The key file {data_dir.key_file} is missing, and what the database keeps needs it.",
-                hint="Restore it from a backup; or, to begin anew, move the data folder away.",
+                hint="Copy it from another host of this database, or restore it from a backup."
+                if config.has_shared_database
+                else "Restore it from a backup; or, to begin anew, move the data folder away.",
             )
         installation = cls(config, data_dir, keyfile.load_or_create(data_dir.key_file))
-        if migrations.is_behind(data_dir.database):
+        if migrations.is_behind(config):
             with exclusive(data_dir.root / "migrate.lock"):
-                migrations.upgrade(data_dir.database)
-        os.chmod(data_dir.database, 0o600)
+                migrations.upgrade(config)
+        if not config.has_shared_database:
+            os.chmod(data_dir.database, 0o600)
         return installation
+
+    @property
+    def host_id(self) -> str | None:
+        """This host among those that share the database; None where it has one of its own."""
+        return self.data_dir.host_id if self.config.has_shared_database else None
 
     @property
     def runner_is_up(self) -> bool:
         return runner_is_up(self.data_dir)
 
 
-def _keeps_secrets(path: Path) -> bool:
+def _keeps_secrets(config: Config) -> bool:
     """Whether there is a database with something in it that only its own key opens."""
-    if not path.exists():
+    if not config.has_shared_database and not config.database_path.exists():
         return False
-    connection = sqlite3.connect(path)
-    try:
-        return any(
-            _is_there(connection, what) for what in ("projects", "servers", "users WHERE totp_secret IS NOT NULL")
-        )
-    finally:
-        connection.close()
+    engine = sa.create_engine(config.database_url, poolclass=sa.NullPool)
+    return any(_is_there(engine, what) for what in ("projects", "servers", "users WHERE totp_secret IS NOT NULL"))
 
 
-def _is_there(connection: sqlite3.Connection, what: str) -> bool:
+def _is_there(engine: sa.Engine, what: str) -> bool:
     try:
-        return connection.execute(f"SELECT 1 FROM {what} LIMIT 1").fetchone() is not None  # noqa: S608 (our own words)
-    except sqlite3.Error:
+        with engine.connect() as connection:
+            return connection.scalar(sa.text(f"SELECT 1 FROM {what} LIMIT 1")) is not None  # noqa: S608 (our own words)
+    except DBAPIError:
         return False  # empty, older, or no database: whoever opens it says so
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from deployer.config import Config, GitSettings, RunnerSettings, StorageSettings
+from deployer.config import Config, GitSettings, RunnerSettings
 from deployer.executors import processes
 from deployer.installation import Installation
 from deployer.models import Project
+from tests.support import database
 from tests.support.operator import Operator
 from tests.support.repository import Repository
 from tests.support.runner_process import RunnerProcess
@@ -24,7 +24,7 @@ from tests.support.runner_process import RunnerProcess
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     return Config(
-        storage=StorageSettings(data_dir=str(tmp_path / "data")),
+        storage=database.storage(tmp_path / "data"),
         git=GitSettings(allow_file=True),
         runner=RunnerSettings(cancel_grace=1),
     )
@@ -32,16 +32,16 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database as the migrations make it. Made once; each installation begins with a copy."""
+    """An installation's data folder whose database is as the migrations make it. Made once; others begin with a copy
+    of that database."""
     folder = tmp_path_factory.mktemp("empty") / "data"
-    Installation.open(Config(storage=StorageSettings(data_dir=str(folder)))).database.dispose()
-    return folder / "deployer.db"
+    Installation.open(Config(storage=database.storage(folder))).database.dispose()
+    return folder
 
 
 @pytest.fixture
 def installation(config: Config, empty_database: Path) -> Iterator[Installation]:
-    config.data_dir.mkdir(mode=0o700)
-    shutil.copyfile(empty_database, config.database_path)
+    database.begin_with(config, empty_database)
     opened = Installation.open(config)
     yield opened
     opened.database.dispose()

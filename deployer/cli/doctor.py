@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
@@ -133,34 +135,43 @@ def _key(config: Config) -> Iterator[Finding]:
 
 
 def _database(config: Config) -> Iterator[Finding]:
-    import sqlite3
-
     from deployer import migrations
 
-    path = config.database_path
-    if not path.exists():
+    name, path = config.database_name, config.database_path
+    if not config.has_shared_database and not path.exists():
         return
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PROBE_TIMEOUT_S)
-        try:
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        finally:
-            connection.close()
+        verdict = "ok" if config.has_shared_database else _quick_check(path)
         if verdict != "ok":
             yield Finding(Level.FAILURE, "database", f"{path} is damaged: {verdict}", "Restore a backup.")
-        elif migrations.is_behind(path):
+        elif migrations.is_behind(config):
             yield Finding(Level.WARNING, "database", "It is of an older version.", "The next start brings it up.")
         else:
-            yield Finding(Level.OK, "database", f"{path} is sound.")
-    except (sqlite3.Error, DeployerError) as error:
+            yield Finding(
+                Level.OK, "database", f"{name} answers." if config.has_shared_database else f"{path} is sound."
+            )
+    except sqlite3.Error as error:
         yield Finding(Level.FAILURE, "database", f"{path} cannot be read: {error}", "Restore a backup.")
+    except DeployerError as error:
+        yield Finding(Level.FAILURE, "database", str(error.args[0]), error.hint)
+
+
+def _quick_check(path: Path) -> str:
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PROBE_TIMEOUT_S)
+    try:
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        return str(verdict)
+    finally:
+        connection.close()
 
 
 def _disk(config: Config) -> Iterator[Finding]:
     folder = next(path for path in (config.data_dir, *config.data_dir.parents) if path.exists())
     free = shutil.disk_usage(folder).free
     text = f"{free / (1 << 30):.1f} GiB free at {folder}"
-    if free < LOW_DISK_BYTES:
+    if free < config.storage.min_free_bytes:
+        yield Finding(Level.FAILURE, "disk", text, "Make room: less than storage.min_free_bytes are left.")
+    elif free < LOW_DISK_BYTES:
         yield Finding(Level.WARNING, "disk", text, "Make room: a full disk stops deployments.")
     else:
         yield Finding(Level.OK, "disk", text)
@@ -225,23 +236,20 @@ def _address(config: Config) -> Iterator[Finding]:
 
 
 def _mail(config: Config) -> Iterator[Finding]:
-    import sqlite3
-
     import sqlalchemy as sa
     from sqlalchemy.exc import DBAPIError
 
     from deployer import migrations
     from deployer.notifications import mail_settings, smtp
 
-    path = config.database_path
-    # Read-only, and without the installation: asking changes nothing.
-    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(f"file:{path}?mode=ro", uri=True))
+    # Without the installation: asking changes nothing.
+    engine = sa.create_engine(config.database_url, poolclass=sa.NullPool)
     try:
-        if not path.exists() or migrations.is_behind(path):
+        if migrations.is_behind(config):
             return
         with engine.connect() as connection:
             found = mail_settings.load(connection, config)
-    except (sqlite3.Error, DBAPIError, DeployerError):
+    except (DBAPIError, DeployerError):
         return  # what is wrong with the database is said by its own check
     finally:
         engine.dispose()

@@ -111,6 +111,7 @@ for _command in (
     servers.server,
     env.env,
     deployments.deploy,
+    deployments.retry,
     deployments.cancel,
     mail.mail,
     audit.audit,

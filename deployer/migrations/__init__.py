@@ -6,16 +6,19 @@ Alembic.
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from deployer.config import Config
 from deployer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from alembic.config import Config
+    import alembic.config
 
 _HERE = Path(__file__).parent
 
@@ -25,51 +28,63 @@ def head() -> str:
     return max(path.name[:4] for path in (_HERE / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
 
 
-def is_behind(path: Path) -> bool:
-    """Whether the database is missing or older than this program. Raises ConfigError where it is newer."""
-    if not path.exists():
+def is_behind(config: Config) -> bool:
+    """Whether the database is missing or older than this program.
+
+    Raises ConfigError where it is newer, or cannot be opened.
+    """
+    if not config.has_shared_database and not config.database_path.exists():
         return True
-    connection = sqlite3.connect(path)
+    name = config.database_name
     try:
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.OperationalError as error:
-        if "no such table" in str(error):
-            return True
-        raise ConfigError(f"The database {path} cannot be opened: {error}.") from error
-    except sqlite3.DatabaseError as error:
-        raise ConfigError(f"The database {path} is damaged: {error}.", hint="Restore it from a backup.") from error
-    finally:
-        connection.close()
-    if row and row[0] > head():
+        present = _revision(config)
+    except DBAPIError as error:
+        if type(error.orig).__name__ == "DatabaseError":
+            # SQLite's word for a file that is none of its own.
+            raise ConfigError(f"{name} is damaged: {error.orig}.", hint="Restore it from a backup.") from error
+        hint = "Start its server, or correct storage.database_url." if config.has_shared_database else ""
+        raise ConfigError(f"{name} cannot be opened: {error.orig}.", hint=hint) from error
+    if present and present > head():
         raise ConfigError(
-            f"The database {path} was made by a newer version of Deployer (schema {row[0]}).",
+            f"{name} was made by a newer version of Deployer (schema {present}).",
             hint="Install that version again, or restore a backup.",
         )
-    return not row or row[0] < head()
+    return not present or present < head()
 
 
-def upgrade(path: Path) -> None:
-    """Bring the database at ``path`` to the newest revision. The caller holds the lock.
+def _revision(config: Config) -> str | None:
+    """The database's revision; None where it has no tables yet."""
+    engine = sa.create_engine(config.database_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        return found
+
+
+def upgrade(config: Config) -> None:
+    """Bring the database to the newest revision. The caller holds the lock.
 
     In a process of its own: Alembic takes memory that a daemon would keep for its whole life. Raises ConfigError.
     """
-    root = _HERE.parent.parent
     done = subprocess.run(
-        [sys.executable, "-m", "deployer.migrations.upgrade", str(path)],
-        cwd=root,
+        [sys.executable, "-m", "deployer.migrations.upgrade"],
+        cwd=_HERE.parent.parent,
+        # Not as an argument, which every user could see: it may hold a password.
+        input=config.database_url,
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise ConfigError(f"The database {path} could not be brought up to date: {done.stderr.strip()[-2000:]}")
+        raise ConfigError(f"{config.database_name} could not be brought up to date: {done.stderr.strip()[-2000:]}")
 
 
-def settings(path: Path) -> Config:
-    """Alembic's configuration for the database at ``path``."""
-    from alembic.config import Config
+def settings(url: str) -> alembic.config.Config:
+    """Alembic's configuration for the database at ``url``."""
+    import alembic.config
 
-    config = Config()
+    config = alembic.config.Config()
     config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
-    config.attributes["database_path"] = path
+    config.attributes["database_url"] = url
     return config

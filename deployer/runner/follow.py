@@ -37,11 +37,15 @@ SURVIVOR_POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Ending:
-    """How a command ended; ``cause`` in words a person can act on."""
+    """How a command ended; ``cause`` in words a person can act on.
+
+    ``is_its_own`` says that it ran and failed by itself or took too long, so that another try makes sense.
+    """
 
     status: Status
     exit_code: int | None = None
     cause: str | None = None
+    is_its_own: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,12 +221,12 @@ class Follower:
     def _exited(self, look: Look) -> Ending:
         self._sink.finish()
         if self._stop:
-            return Ending(self._stop.status, look.exit_code, self._stop.cause)
+            return self._stopped(look)
         if look.exit_code == 0:
             return Ending(Status.SUCCESS, 0)
         if look.is_from_earlier_boot and look.exit_code in (128 + 15, 128 + 9):
             return Ending(Status.INTERRUPTED, look.exit_code, f"{self._place} was rebooted while {self._title} ran")
-        return Ending(Status.FAILED, look.exit_code, f"{self._title} {exit_words(look.exit_code)}")
+        return Ending(Status.FAILED, look.exit_code, f"{self._title} {exit_words(look.exit_code)}", is_its_own=True)
 
     def _lost(self, look: Look) -> Ending:
         self._sink.finish()
@@ -236,9 +240,13 @@ class Follower:
         return Ending(Status.INTERRUPTED, None, cause)
 
     def _ended_by(self, look: Look) -> Ending:
-        assert self._stop is not None
         self._sink.finish()
-        return Ending(self._stop.status, look.exit_code, self._stop.cause)
+        return self._stopped(look)
+
+    def _stopped(self, look: Look) -> Ending:
+        assert self._stop is not None
+        stop = self._stop
+        return Ending(stop.status, look.exit_code, stop.cause, is_its_own=stop.status is Status.FAILED)
 
     def _vanished(self) -> Ending:
         self._sink.finish()

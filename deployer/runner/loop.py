@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -15,12 +16,17 @@ from types import FrameType
 
 from deployer import clock
 from deployer.db import retrying
-from deployer.deployments import lifecycle, reading
+from deployer.deployments import lifecycle, reading, runners
+from deployer.deployments.runners import Host
 from deployer.installation import Installation
 from deployer.runner import housekeeping, mailer
-from deployer.runner.lane import IDLE_WAIT_S, Lane
+from deployer.runner.heartbeat import Heartbeat
+from deployer.runner.lane import Lane
 
 log = logging.getLogger("deployer.runner")
+
+BEAT_S = 5.0
+"""How often the runner shows at its lock that it goes on."""
 
 REST_S = 0.05
 """Between looks for servers without a lane that have work."""
@@ -37,49 +43,64 @@ class Runner:
         self._database = installation.database
         self._id = clock.new_id()
         self._lanes: dict[str | None, Lane] = {}
+        self._at_work: set[str] = set()
 
     def run_forever(self) -> None:
         """Never returns. SIGTERM ends the process at once and leaves commands running: the next runner finds them."""
         signal.signal(signal.SIGTERM, _leave)
         signal.signal(signal.SIGINT, _leave)
-        with _only_runner(self._installation.data_dir.runner_lock):
+        with _only_runner(self._installation.data_dir.runner_lock) as lock:
             housekeeping.start(self._installation)
             mailer.start(self._installation)
+            self._begin()
             log.info("runner is ready")
-            adopted = self._adopt()
-            for server_id in {None, *adopted, *self._untidy()}:
-                self._open(server_id, adopted.get(server_id, []), is_untidy=server_id is not None)
+            for server_id in {None, *self._untidy()}:
+                self._open(server_id, is_untidy=server_id is not None)
+            beat_at = float("-inf")
             while True:
+                if time.monotonic() >= beat_at + BEAT_S:
+                    beat_at = time.monotonic()
+                    _beat(lock)
                 seen = self._database.bell.generation
                 for server_id in self._in_need():
                     self._open(server_id)
-                self._database.wait_for_change(seen, IDLE_WAIT_S)
+                self._database.wait_for_change(seen, BEAT_S)
                 # A lane that is open hears of its work itself; who opens new ones need not look at every commit.
                 time.sleep(REST_S)
 
-    def _open(self, server_id: str | None, adopted: Sequence[str] = (), *, is_untidy: bool = False) -> None:
+    def _open(self, server_id: str | None, *, is_untidy: bool = False) -> None:
         present = self._lanes.get(server_id)
         if present and present.is_alive():
             return
         try:
-            lane = Lane(self._installation, self._id, server_id, adopted, is_untidy=is_untidy)
+            lane = Lane(self._installation, self._id, server_id, self._at_work, is_untidy=is_untidy)
         except OSError as error:
             # The kernel gives out no more watches: another lane may end, and this one is tried again.
             log.error("no lane can be opened for the server %s: %s", server_id, error)
-            if server_id is None or adopted:
+            if server_id is None:
                 raise
             return
         self._lanes[server_id] = lane
         lane.start()
 
-    def _adopt(self) -> dict[str | None, list[str]]:
-        """What a former runner left running, by server."""
+    def _begin(self) -> None:
+        """Take over what a former runner of this host left running; where hosts share the database, tell them."""
+        host_id = self._installation.host_id
+        host = Host(host_id, socket.gethostname()) if host_id else None
 
-        def adopt() -> dict[str | None, list[str]]:
+        def begin() -> None:
             with self._database.write() as connection:
-                return lifecycle.adopt(connection, self._id)
+                lifecycle.adopt(connection, self._id, host_id)
+                if host:
+                    runners.register(connection, self._id, host)
 
-        return retrying(adopt)
+        retrying(begin)
+        if host:
+            Heartbeat(self._installation, self._id, host, before_taking=self._look_back).start()
+
+    def _look_back(self) -> None:
+        for lane in tuple(self._lanes.values()):
+            lane.look_back()
 
     def _untidy(self) -> Sequence[str]:
         with self._database.read() as connection:
@@ -87,12 +108,12 @@ class Runner:
 
     def _in_need(self) -> list[str]:
         with self._database.read() as connection:
-            return lifecycle.servers_with_work(connection)
+            return lifecycle.servers_with_work(connection, self._id)
 
 
 @contextlib.contextmanager
-def _only_runner(path: Path) -> Iterator[None]:
-    """Hold the runner's lock for as long as the process lives; a second runner waits here."""
+def _only_runner(path: Path) -> Iterator[int]:
+    """Hold the runner's lock for as long as the process lives; a second runner waits here. Its descriptor."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,9 +121,15 @@ def _only_runner(path: Path) -> Iterator[None]:
         log.warning("another runner works on this data folder; waiting for its end")
         fcntl.flock(fd, fcntl.LOCK_EX)
     try:
-        yield
+        yield fd
     finally:
         os.close(fd)
+
+
+def _beat(lock: int) -> None:
+    """The lock's time of change is what others see (deployer/health.py)."""
+    with contextlib.suppress(OSError):
+        os.utime(lock)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from deployer import projects, servers, working_copies
+from deployer.deployments import runners
 from deployer.errors import InvalidInput
 from deployer.models.project import Project, Step
 from deployer.notifications import mail_settings
@@ -109,7 +110,13 @@ def _wanted() -> ProjectInput:
 def _row(step: Step) -> StepRow:
     """A step as it was entered. A name that follows from the command is left out, so that it goes on following."""
     name = "" if step.name == projects.step_name(step.command) else step.name
-    return StepRow(step.command, name, forms.duration_text(step.timeout_s))
+    return StepRow(
+        step.command,
+        name,
+        forms.duration_text(step.timeout_s),
+        str(step.retries or ""),
+        forms.duration_text(step.retry_wait_s or None),
+    )
 
 
 def _filled(project: Project) -> MultiDict[str, str]:
@@ -128,6 +135,9 @@ def _filled(project: Project) -> MultiDict[str, str]:
         given["auto_deploy"] = "on"
     if project.cancel_running:
         given["cancel_running"] = "on"
+    if project.rerun_interrupted:
+        given["rerun_interrupted"] = "on"
+    given.update({name: str(getattr(project, name) or "") for name in projects.LIMITS})
     given.update({name: "on" for name in forms.MAIL_SWITCHES if getattr(project, name)})
     given["mail_to"] = project.mail_to or ""
     return given
@@ -150,6 +160,7 @@ def _form(
         errors=errors or {},
         seen=seen,
         is_as_suggested=seen is not None and _commands(rows) == [one.command for one in seen.suggested],
+        elsewhere=project and runners.elsewhere(orm.session().connection(), project, installation().host_id),
         servers=[server for server, _count in servers.listed(orm.session())],
         default_path=working_copies.own_path(name, None, installation().data_dir),
         default_path_there=f"{working_copies.SERVER_CHECKOUTS}/{name}",

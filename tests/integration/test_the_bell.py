@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer.bell import Bell
+from deployer.bell import FileBell
+from tests.support.database import of_sqlite
 
 FAR_AWAY_S = 30.0
 """Longer than any wait here may take; reached only when a change was not noticed."""
@@ -42,14 +43,14 @@ def count_project(path) -> None:
 
 def test_a_ring_in_another_process_wakes_who_waits(bell_file):
     """The probe never changes, so that only the ring can have woken it."""
-    bell = Bell(bell_file, lambda: 0)
+    bell = FileBell(bell_file, lambda: 0)
     seen = bell.generation
     in_another_process(
         """
         import sys
         from pathlib import Path
-        from deployer.bell import Bell
-        Bell(Path(sys.argv[1]), lambda: 0).ring()
+        from deployer.bell import FileBell
+        FileBell(Path(sys.argv[1]), lambda: 0).ring()
         """,
         str(bell_file),
     )
@@ -59,21 +60,21 @@ def test_a_ring_in_another_process_wakes_who_waits(bell_file):
 
 def test_a_change_that_nobody_rang_for_is_caught_by_the_net(bell_file):
     numbers = itertools.chain([1, 1], itertools.repeat(2))
-    bell = Bell(bell_file, lambda: next(numbers))
+    bell = FileBell(bell_file, lambda: next(numbers))
     seen = bell.generation
 
     assert bell.wait(seen, FAR_AWAY_S) > seen
 
 
 def test_nothing_rings_where_nothing_changed(bell_file):
-    bell = Bell(bell_file, lambda: 0)
+    bell = FileBell(bell_file, lambda: 0)
     seen = bell.generation
 
     assert bell.wait(seen, 1.2) == seen
 
 
 def test_a_ring_between_looking_and_waiting_is_not_missed(bell_file):
-    bell = Bell(bell_file, lambda: 0)
+    bell = FileBell(bell_file, lambda: 0)
     for _ in range(50):
         seen = bell.generation
         bell.ring()
@@ -85,14 +86,14 @@ def test_the_very_first_look_misses_nothing_that_is_committed_after_it(tmp_path)
     for number in range(50):
         path = tmp_path / f"bell{number}"
         path.touch()
-        bell = Bell(path, lambda: 0)
+        bell = FileBell(path, lambda: 0)
         seen = bell.generation
         bell.ring()
         assert bell.wait(seen, FAR_AWAY_S) > seen
 
 
 def test_everybody_who_waits_is_woken(bell_file):
-    bells = [Bell(bell_file, lambda: 0) for _ in range(3)]
+    bells = [FileBell(bell_file, lambda: 0) for _ in range(3)]
     seen = [bell.generation for bell in bells]
     bells[0].ring()
 
@@ -101,7 +102,7 @@ def test_everybody_who_waits_is_woken(bell_file):
 
 def test_a_listener_is_called_at_each_change(bell_file):
     called = threading.Event()
-    bell = Bell(bell_file, lambda: 0)
+    bell = FileBell(bell_file, lambda: 0)
     bell.listen(called.set)
     bell.ring()
 
@@ -109,7 +110,7 @@ def test_a_listener_is_called_at_each_change(bell_file):
 
 
 def test_a_listener_that_fails_leaves_the_bell_to_the_others(bell_file):
-    bell = Bell(bell_file, lambda: 0)
+    bell = FileBell(bell_file, lambda: 0)
 
     def fail() -> None:
         raise OSError("a listener that went wrong")
@@ -123,7 +124,7 @@ def test_a_listener_that_fails_leaves_the_bell_to_the_others(bell_file):
 
 def test_what_a_listener_uses_can_be_closed_once_it_is_forgotten(bell_file):
     """A file descriptor that is closed under a call could by then be another file's."""
-    bell = Bell(bell_file, lambda: 0)
+    bell = FileBell(bell_file, lambda: 0)
     called, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 
     def listener() -> None:
@@ -146,7 +147,7 @@ def test_what_a_listener_uses_can_be_closed_once_it_is_forgotten(bell_file):
 
 
 def test_a_closed_bell_holds_nobody(bell_file):
-    bell = Bell(bell_file, lambda: 0)
+    bell = FileBell(bell_file, lambda: 0)
     seen = bell.generation
     woken = threading.Event()
     thread = threading.Thread(target=lambda: (bell.wait(seen, FAR_AWAY_S), woken.set()))
@@ -159,7 +160,7 @@ def test_a_closed_bell_holds_nobody(bell_file):
 
 
 def test_a_bell_that_cannot_be_rung_is_no_error(tmp_path):
-    Bell(tmp_path / "nowhere" / "bell", lambda: 0).ring()
+    FileBell(tmp_path / "nowhere" / "bell", lambda: 0).ring()
 
 
 def test_a_commit_in_another_process_wakes_who_waits_for_the_database(installation, operator, config):
@@ -170,15 +171,17 @@ def test_a_commit_in_another_process_wakes_who_waits_for_the_database(installati
         from deployer.config import Config, StorageSettings
         from deployer.db import Database
         from deployer.settings import put
-        with Database(Config(storage=StorageSettings(data_dir=sys.argv[1]))).write() as connection:
+        with Database(Config(storage=StorageSettings(*sys.argv[1:]))).write() as connection:
             put(connection, "x", "y")
         """,
-        str(config.data_dir),
+        config.storage.data_dir,
+        config.storage.database_url,
     )
 
     assert installation.database.wait_for_change(seen, FAR_AWAY_S) > seen
 
 
+@of_sqlite
 def test_a_commit_of_another_program_is_noticed_too(installation, config):
     seen = installation.database.bell.generation
     count_project(config.database_path)
@@ -194,6 +197,7 @@ def test_reading_rings_nothing(installation, operator):
     assert installation.database.wait_for_change(seen, 1.2) == seen
 
 
+@of_sqlite
 def test_a_queued_deployment_is_begun_though_nobody_rang(installation, operator, make_project, make_runner):
     project = make_project("true")
     runner = make_runner().start().wait_until_ready()

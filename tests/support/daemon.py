@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from deployer import config
 from deployer.config import Config
 from deployer.executors import processes
 from deployer.installation import Installation
+from tests.support import database as databases
 from tests.support.browser import Browser
 from tests.support.waiting import wait_until
 
@@ -35,6 +35,7 @@ def environment(folder: Path, **settings: object) -> dict[str, str]:
     given = {
         "server_bind": f"127.0.0.1:{free_port()}",
         "storage_data_dir": folder / "data",
+        "storage_database_url": databases.url(folder / "data"),
         "git_allow_file": True,
         "runner_cancel_grace": 1,
         **settings,
@@ -79,9 +80,8 @@ class Daemon:
         return Installation.open(self.config)
 
     def begin_with(self, database: Path) -> Daemon:
-        """A copy of a database as it is after the first start, which takes a while to make."""
-        self.config.data_dir.mkdir(mode=0o700)
-        shutil.copyfile(database, self.config.database_path)
+        """A copy of an installation's database as it is after the first start, which takes a while to make."""
+        databases.begin_with(self.config, database)
         return self
 
     def start(self, argv: list[str] | None = None) -> Daemon:
@@ -146,7 +146,7 @@ class Daemon:
         if runner := self.runner_pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(runner, signal.SIGKILL)
-        if self.config.database_path.exists():
+        if self.config.has_shared_database or self.config.database_path.exists():
             with self.installation.database.read() as connection:
                 ids = [row[0] for row in connection.exec_driver_sql("SELECT id FROM deployments")]
             for pid in (pid for one in ids for pid in processes.with_variable(f"DEPLOY_ID={one}".encode())):

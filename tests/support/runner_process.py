@@ -7,12 +7,18 @@ import logging
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from deployer import clock
 from deployer.config import Config
 from tests.support.waiting import wait_until
+
+SET_BY = "DEPLOYER_TEST_CLOCK_SET_BY"
+"""In a runner's environment: the file that says by how many seconds its clock was set."""
 
 # A server that has everything loaded forks each runner: it starts in milliseconds.
 _context = multiprocessing.get_context("forkserver")
@@ -27,6 +33,8 @@ def _main(
     from deployer.installation import Installation
     from deployer.runner.loop import Runner
 
+    if SET_BY in environment:
+        _set_clock(Path(environment[SET_BY]))
     os.environ.update(environment)
     logging.basicConfig(filename=log_path, level=logging.INFO, format="%(process)d %(levelname)s %(message)s")
     try:
@@ -36,6 +44,17 @@ def _main(
     except BaseException:
         logging.exception("the runner ended")
         raise
+
+
+def _set_clock(path: Path) -> None:
+    """Have the time of day be another one, by as many seconds as a file says at the moment."""
+    true_now, true_time = clock.now, time.time
+
+    def by() -> float:
+        return float(path.read_text()) if path.exists() else 0.0
+
+    clock.now = lambda: true_now() + timedelta(seconds=by())
+    time.time = lambda: true_time() + by()
 
 
 class RunnerProcess:

@@ -26,6 +26,7 @@ OTHER_VALUES = {
     "server.bind": "0.0.0.0:80",
     "server.public_url": "https://deploy.example.com",
     "git.allow_file": True,
+    "storage.database_url": "postgresql://deployer@db.example.com/deployer",
     "logs.level": "debug",
     "logs.max_bytes_per_command": 1 << 20,
     "logs.max_spool_bytes": 1 << 22,

@@ -14,10 +14,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from deployer import migrations
-from deployer.db import prepare_connection
 from deployer.errors import ConfigError, KeyFileError
 from deployer.installation import DataDir, Installation
 from deployer.models import Base
+from deployer.sqlite import prepare_connection
 
 
 def schema_of(engine) -> dict[str, str]:
@@ -79,7 +79,7 @@ def test_a_data_folder_is_made_for_its_user_only_and_opens_again(config):
     assert stat.S_IMODE(config.data_dir.stat().st_mode) == 0o700
     for path in (config.database_path, config.data_dir / "key"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert not migrations.is_behind(config.database_path)
+    assert not migrations.is_behind(config)
     first.database.dispose()
     second.database.dispose()
 
@@ -124,7 +124,7 @@ def test_an_empty_file_becomes_a_database(config):
 
     opened = Installation.open(config)
 
-    assert not migrations.is_behind(config.database_path)
+    assert not migrations.is_behind(config)
     opened.database.dispose()
 
 
@@ -160,7 +160,7 @@ def test_a_new_connection_to_a_database_in_use_does_not_disturb_it(installation,
 
 def test_an_upgrade_from_the_first_schema_keeps_every_row(config):
     DataDir(config.data_dir).prepare()
-    command.upgrade(migrations.settings(config.database_path), "0001")
+    command.upgrade(migrations.settings(config.database_url), "0001")
     with sqlite3.connect(config.database_path) as old:
         old.execute("PRAGMA foreign_keys = ON")
         old.execute(
@@ -171,7 +171,7 @@ def test_an_upgrade_from_the_first_schema_keeps_every_row(config):
         old.execute("INSERT INTO steps (id, project_id, position, name, command) VALUES ('s', 'p', 0, 'n', 'true')")
     old.close()
 
-    migrations.upgrade(config.database_path)
+    migrations.upgrade(config)
 
     with sqlite3.connect(config.database_path) as new:
         assert new.execute("SELECT id, server_id, mail_on_success, mail_on_failure FROM projects").fetchall() == [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ import pytest
 
 from deployer import config as configuration
 from deployer.installation import Installation
+from tests.support import database
 from tests.support.daemon import APP, environment
 from tests.support.operator import Operator
 from tests.support.repository import Repository
@@ -53,9 +53,9 @@ def shell(tmp_path: Path) -> Shell:
 @pytest.fixture
 def operator(shell: Shell, empty_database: Path) -> Iterator[Operator]:
     """The same installation by its use cases, without a process a command. It is there before the first command."""
-    shell.data_dir.mkdir(mode=0o700)
-    shutil.copyfile(empty_database, shell.data_dir / "deployer.db")
-    installation = Installation.open(configuration.load(APP.parent / "config.example.toml", shell.environment))
+    config = configuration.load(APP.parent / "config.example.toml", shell.environment)
+    database.begin_with(config, empty_database)
+    installation = Installation.open(config)
     yield Operator(installation)
     installation.database.dispose()
 
