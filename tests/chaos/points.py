@@ -26,9 +26,11 @@ class Point:
     """Die ``before`` or ``after`` the ``nth`` call of ``target`` (``module:Class.function``).
 
     Of `Database.write`, a context manager, ``uncommitted`` is right before its COMMIT, ``committed`` right after it.
-    ``halfway`` of a function that sends bytes: half of them are sent. ``means`` says what is done and what is not.
+    ``halfway`` of a function that sends bytes: half of them are sent. ``slowly`` of one that starts a launcher: it
+    does, but that launcher waits for another one, of the next runner. ``means`` says what is done and what is not.
     ``scene`` is what the deployment does: it is run (``deploy``), cancelled while it runs (``cancel``), or met by a
-    new runner while it runs (``resume``).
+    new runner while it runs (``resume``). With ``of_step`` only calls count that are about a step of the project,
+    which writes down what it does; Deployer's own commands do not.
     """
 
     target: str
@@ -36,6 +38,7 @@ class Point:
     means: str
     nth: int = 1
     scene: str = "deploy"
+    of_step: bool = False
 
     def __str__(self) -> str:
         return f"{self.when} {self.target}#{self.nth} ({self.means})"
@@ -44,22 +47,27 @@ class Point:
         return replace(self, nth=nth)
 
 
+def _of_step(target: str, when: str, means: str, nth: int = 1) -> Point:
+    return Point(target, when, means, nth, of_step=True)
+
+
 _D, _F, _S = "deployer.runner.deploy:Deploy", "deployer.runner.follow:Follower", "deployer.runner.log_sink:LogSink"
 _L, _C = "deployer.deployments.lifecycle", "deployer.deployments.command_lifecycle"
 _LANE, _DB = "deployer.runner.lane:Lane", "deployer.db:Database"
 _REVISION = "deployer.runner.revision:Revision"
+_CONNECTION = "deployer.executors.ssh_connection:Connection"
 _LOCAL, _SSH = "deployer.executors.local", "deployer.executors.ssh"
 
 
 def _following(executor: str) -> list[Point]:
     """From the launch to the collection, which each executor does in its own way."""
     return [
-        Point(f"{executor}.launch", "before", "the command's row is written, its launcher is not started"),
-        Point(f"{executor}.launch", "after", "the launcher is started, and nobody has looked yet"),
-        Point(f"{executor}.look", "after", "there was one look"),
-        Point(f"{executor}.read", "after", "output is read, and not taken"),
-        Point(f"{executor}.collect", "before", "the end is committed, the run is not collected"),
-        Point(f"{executor}.collect", "after", "the run is collected"),
+        _of_step(f"{executor}.launch", "before", "the command's row is written, its launcher is not started"),
+        _of_step(f"{executor}.launch", "after", "the launcher is started, and nobody has looked yet"),
+        _of_step(f"{executor}.look", "after", "there was one look"),
+        _of_step(f"{executor}.read", "after", "output is read, and not taken"),
+        _of_step(f"{executor}.collect", "before", "the end is committed, the run is not collected"),
+        _of_step(f"{executor}.collect", "after", "the run is collected"),
         Point(f"{executor}.stop", "before", "the cancel is noted, and nothing is told", scene="cancel"),
         Point(f"{executor}.stop", "after", "what runs is told to end", scene="cancel"),
     ]
@@ -75,19 +83,19 @@ EVERYWHERE = [
     Point(f"{_C}:start_command", "after", "the command's row is written, not committed"),
     Point(f"{_D}._begin", "before", "the commit is settled, the next command's row is not written"),
     Point(f"{_D}._begin", "after", "the next command's row is committed, its launcher is not started"),
-    Point("deployer.runner.inputs:Inputs.run_of", "after", "the command's input is made, and not laid down"),
+    _of_step("deployer.runner.inputs:Inputs.run_of", "after", "the command's input is made, and not laid down"),
     # From the output to its chunk.
-    Point(f"{_S}.feed", "after", "output is taken, not committed"),
-    Point(f"{_S}.store", "after", "the chunk is written, how far that is not"),
-    Point(f"{_C}:record_output", "after", "the chunk and how far it is are written, not committed"),
-    Point(f"{_D}._save", "after", "the chunk is committed"),
-    Point(f"{_S}.settle", "before", "the chunk is committed, and the sink does not know"),
+    _of_step(f"{_S}.feed", "after", "output is taken, not committed"),
+    _of_step(f"{_S}.store", "after", "the chunk is written, how far that is not"),
+    _of_step(f"{_C}:record_output", "after", "the chunk and how far it is are written, not committed"),
+    _of_step(f"{_D}._save", "after", "the chunk is committed"),
+    _of_step(f"{_S}.settle", "before", "the chunk is committed, and the sink does not know"),
     # From the exit to the end.
-    Point(f"{_F}._exited", "before", "the exit is seen, nothing is written"),
-    Point(f"{_F}.follow", "after", "it is known how the command ended, nothing is written"),
-    Point(f"{_D}._record", "before", "nothing of the end is written"),
-    Point(f"{_C}:finish_command", "after", "the command's end is written, not committed"),
-    Point(f"{_D}._record", "after", "the command's end is committed, the run is not collected"),
+    _of_step(f"{_F}._exited", "before", "the exit is seen, nothing is written"),
+    _of_step(f"{_F}.follow", "after", "it is known how the command ended, nothing is written"),
+    _of_step(f"{_D}._record", "before", "nothing of the end is written"),
+    _of_step(f"{_C}:finish_command", "after", "the command's end is written, not committed"),
+    _of_step(f"{_D}._record", "after", "the command's end is committed, the run is not collected"),
     Point(f"{_D}._name_survivors", "after", "what still runs is named, the end is not written"),
     Point(f"{_L}:end", "after", "the deployment's end is written, not committed"),
     Point(f"{_D}.run", "after", "the deployment's end is committed"),
@@ -113,20 +121,22 @@ EVERYWHERE = [
 
 HERE = [
     *_following(f"{_LOCAL}:LocalExecutor"),
-    Point(f"{_LOCAL}:_write_private", "before", "the run directory is made, and empty"),
-    Point(f"{_LOCAL}:_write_private", "after", "one of the command's inputs is laid down"),
-    Point(f"{_LOCAL}:_write_private", "after", "all of the command's inputs are laid down", nth=2),
-    Point(f"{_LOCAL}:subprocess.Popen", "before", "everything is laid down, the launcher is not started"),
-    Point(f"{_LOCAL}:subprocess.Popen", "after", "the launcher has only just begun"),
-    Point(f"{_LOCAL}:os.unlink", "after", "the run is collected by half", nth=2),
+    _of_step(f"{_LOCAL}:_write_private", "before", "the run directory is made, and empty"),
+    _of_step(f"{_LOCAL}:_write_private", "after", "one of the command's inputs is laid down"),
+    _of_step(f"{_LOCAL}:_write_private", "after", "all of the command's inputs are laid down", nth=2),
+    _of_step(f"{_LOCAL}:subprocess.Popen", "before", "everything is laid down, the launcher is not started"),
+    _of_step(f"{_LOCAL}:subprocess.Popen", "after", "the launcher has only just begun"),
+    _of_step(f"{_LOCAL}:subprocess.Popen", "slowly", "the launcher is so slow that another one races it"),
+    _of_step(f"{_LOCAL}:os.unlink", "after", "the run is collected by half", nth=2),
 ]
 
 THERE = [
     *_following(f"{_SSH}:SshExecutor"),
     Point(f"{_SSH}:SshExecutor._connected", "after", "the server is reached, and not asked for anything"),
-    Point(f"{_SSH}:_launch_script", "after", "the launch is ready to be sent"),
-    Point("deployer.executors.ssh_connection:Connection._send", "halfway", "half of the launch is sent"),
-    Point("deployer.executors.ssh_connection:Connection._send", "after", "the launch is sent, not answered"),
+    _of_step(f"{_SSH}:_launch_script", "after", "the launch is ready to be sent"),
+    _of_step(f"{_CONNECTION}._send", "halfway", "half of the launch is sent"),
+    _of_step(f"{_CONNECTION}._send", "after", "the launch is sent, not answered"),
+    _of_step(f"{_CONNECTION}._send", "slowly", "the launcher is so slow that another one races it"),
     Point("deployer.runner.housekeeping:tidy_server", "before", "the server is reached, what was left lies there"),
     Point("deployer.runner.housekeeping:tidy_server", "after", "what was left there is collected"),
 ]
@@ -137,6 +147,8 @@ WEB = [
     Point("deployer.hooks:Receiver.receive", "after", "the answer is ready, not sent"),
 ]
 
+_SETSID = b"exec setsid -f /bin/sh "
+
 _ONLY: dict[str, Counts] = {
     f"{_L}:claim": lambda _, result: result is not None,
     f"{_LANE}._claim": lambda _, result: result is not None,
@@ -145,7 +157,7 @@ _ONLY: dict[str, Counts] = {
     f"{_LOCAL}:_write_private": lambda args, _: args[0].name in ("env", "cmd"),
     f"{_LOCAL}:subprocess.Popen": lambda args, _: args[0][0] == "/bin/sh",
     f"{_LOCAL}:os.unlink": lambda args, _: os.path.basename(args[0]) in ("output", "cmd", "env", "group"),
-    "deployer.executors.ssh_connection:Connection._send": lambda args, _: b"exec setsid -f /bin/sh" in args[1],
+    f"{_CONNECTION}._send": lambda args, _: _SETSID in args[1],
     f"{_DB}.write": lambda *_: _is_of_a_lane(),
     "deployer.bell:Bell.ring": lambda *_: _is_of_a_lane(),
 }
@@ -161,15 +173,17 @@ def arm(point: Point) -> None:
     counts = _ONLY.get(point.target, lambda *_: True)
     numbers = itertools.count(1)
 
+    is_at_step = _watch_commands() if point.of_step else lambda: True
+
     def is_it(args: tuple[Any, ...], result: Any = None) -> bool:
-        return counts(args, result) and next(numbers) == point.nth
+        return is_at_step() and counts(args, result) and next(numbers) == point.nth
 
     @functools.wraps(original)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         if point.when == "before" and is_it(args):
             _die()
-        if point.when == "halfway" and is_it(args):
-            original(args[0], args[1][: len(args[1]) // 2], *args[2:], **kwargs)
+        if point.when in ("halfway", "slowly") and is_it(args):
+            original(*(_half(args) if point.when == "halfway" else _slow(args)), **kwargs)
             _die()
         result = original(*args, **kwargs)
         if point.when == "after" and is_it(args, result):
@@ -187,6 +201,38 @@ def arm(point: Point) -> None:
             _die()
 
     setattr(owner, name, transaction if point.when in ("uncommitted", "committed") else wrapped)
+
+
+def _watch_commands() -> Callable[[], bool]:
+    """Whether the lane of the asking thread is at a step of the project."""
+    from deployer.models.deployment import Command, CommandKind
+    from deployer.runner.deploy import Deploy
+
+    present = threading.local()
+    original = Deploy._run_command
+
+    def run_command(self: Deploy, command: Command, *rest: Any) -> Any:
+        present.kind = command.kind
+        return original(self, command, *rest)
+
+    Deploy._run_command = run_command  # type: ignore[method-assign]
+    return lambda: getattr(present, "kind", None) is CommandKind.STEP
+
+
+def _half(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Of a connection and what is sent over it."""
+    return (args[0], args[1][: len(args[1]) // 2])
+
+
+_RACE = 'n=0; until [ -e "$3/pid" ] || [ $n -gt 5000000 ]; do n=$((n+1)); done; exec "$@"'
+"""Waits for the fence of another launcher, and arrives as that one goes on. ``$3`` is the run directory."""
+
+
+def _slow(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Of a launcher's argv, or of a connection and the launch that is sent over it."""
+    if isinstance(args[0], list):
+        return (["/bin/sh", "-c", _RACE, "sh", *args[0]],)
+    return (args[0], args[1].replace(_SETSID, _SETSID + b"-c '" + _RACE.encode() + b"' sh /bin/sh "))
 
 
 def _is_of_a_lane() -> bool:

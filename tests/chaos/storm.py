@@ -161,7 +161,7 @@ class Storm:
             self._scene.push(part)
             return
         active = self._scene.active()
-        if what < 0.97:
+        if what < 0.985:
             if sum(one.trigger == "manual" for one in active) <= MOST_WAITING:
                 self._scene.deploy(part)
         elif running := [one for one in active if one.status == Status.RUNNING]:
