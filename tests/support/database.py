@@ -8,8 +8,11 @@ import hashlib
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -17,17 +20,21 @@ import pytest
 from psycopg import sql
 
 from deployer.config import Config, StorageSettings
+from deployer.postgresql import WRITE_LOCK
 
 ON_POSTGRESQL = os.environ.get("DEPLOYER_TEST_DATABASE", "sqlite") == "postgresql"
 
+_PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: int(path.parts[-3]))
+
 of_sqlite = pytest.mark.skipif(ON_POSTGRESQL, reason="is about SQLite's file")
+needs_postgresql = pytest.mark.skipif(not _PROGRAMS, reason="needs the package postgresql")
 
 
 class Server:
     """A PostgreSQL of its own, on a free port of loopback, that ends with this process."""
 
     def __init__(self) -> None:
-        self._bin = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+        self._bin = _PROGRAMS[-1].parent
         self._folder = Path(tempfile.mkdtemp(prefix="deployer-postgresql-"))
         # It refuses to run as root.
         self._user = "postgres" if os.getuid() == 0 else None
@@ -38,7 +45,8 @@ class Server:
             self.port = int(sock.getsockname()[1])
         self._run("initdb", "-A", "trust", "-U", "deployer", "--locale=C.UTF-8", "-D", self._data)
         self.start()
-        atexit.register(self._remove, os.getpid())
+        self._pid = os.getpid()
+        atexit.register(self.close)
 
     @property
     def _data(self) -> str:
@@ -80,8 +88,9 @@ class Server:
             check=True,
         )
 
-    def _remove(self, pid: int) -> None:
-        if os.getpid() != pid:
+    def close(self) -> None:
+        """End it, and remove what it kept. A process that was forked from this one leaves it alone."""
+        if os.getpid() != self._pid or not self._folder.exists():
             return
         try:
             self.stop()
@@ -119,3 +128,33 @@ def begin_with(config: Config, template: Path) -> None:
         server().make(_name(config.data_dir), _name(template))
     else:
         shutil.copyfile(template / "deployer.db", config.database_path)
+
+
+@contextmanager
+def locked(config: Config) -> Iterator[None]:
+    """Somebody else writes, and does not come to an end: another program, or another host."""
+    if config.has_shared_database:
+        with psycopg.connect(config.storage.database_url) as foreign:
+            foreign.execute("SELECT pg_advisory_xact_lock(%s)", (WRITE_LOCK,))
+            yield
+            foreign.rollback()
+    else:
+        with closing(sqlite3.connect(config.database_path, isolation_level=None)) as foreign:
+            foreign.execute("BEGIN EXCLUSIVE")
+            yield
+            foreign.execute("ROLLBACK")
+
+
+def everything_stored(config: Config) -> bytes:
+    """Every byte that an installation keeps in its database, for looking for what must not be there."""
+    if not config.has_shared_database:
+        return b"".join(path.read_bytes() for path in config.data_dir.glob("deployer.db*"))
+    found: list[bytes] = []
+    with psycopg.connect(config.storage.database_url) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        for (table,) in tables:
+            # As it is stored; text would show a secret's bytes as hexadecimal digits.
+            statement = sql.SQL("COPY {} TO STDOUT (FORMAT binary)").format(sql.Identifier(table))
+            with connection.cursor() as cursor, cursor.copy(statement) as rows:
+                found += [bytes(row) for row in rows]
+    return b"".join(found)
