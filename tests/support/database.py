@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,25 +22,23 @@ from psycopg import sql
 
 from deployer.config import Config, StorageSettings
 from deployer.postgresql import WRITE_LOCK
+from tests.support import programs
 
 ON_POSTGRESQL = os.environ.get("DEPLOYER_TEST_DATABASE", "sqlite") == "postgresql"
 
-_PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: int(path.parts[-3]))
-
 of_sqlite = pytest.mark.skipif(ON_POSTGRESQL, reason="is about SQLite's file")
-needs_postgresql = pytest.mark.skipif(not _PROGRAMS, reason="needs the package postgresql")
 
 
 class Server:
     """A PostgreSQL of its own, on a free port of loopback, that ends with this process."""
 
     def __init__(self) -> None:
-        self._bin = _PROGRAMS[-1].parent
-        self._folder = Path(tempfile.mkdtemp(prefix="deployer-postgresql-"))
+        self._bin = programs.postgresql()
+        self.folder = Path(tempfile.mkdtemp(prefix="deployer-postgresql-"))
         # It refuses to run as root.
         self._user = "postgres" if os.getuid() == 0 else None
         if self._user:
-            shutil.chown(self._folder, self._user, self._user)
+            shutil.chown(self.folder, self._user, self._user)
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             self.port = int(sock.getsockname()[1])
@@ -50,21 +49,36 @@ class Server:
 
     @property
     def _data(self) -> str:
-        return str(self._folder / "data")
+        return str(self.folder / "data")
 
     def start(self) -> None:
         options = (
-            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder} "
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} "
             # Test databases need not survive a power loss, and each process of a test has a pool of its own.
             "-c fsync=off -c max_connections=400 -c shared_buffers=32MB"
         )
-        self._run("pg_ctl", "-w", "-D", self._data, "-l", str(self._folder / "log"), "-o", options, "start")
+        self._run("pg_ctl", "-w", "-D", self._data, "-l", str(self.folder / "log"), "-o", options, "start")
+
+    @property
+    def is_running(self) -> bool:
+        return Path(self._data, "postmaster.pid").exists()
 
     def stop(self, how: str = "immediate") -> None:
         self._run("pg_ctl", "-w", "-D", self._data, "-m", how, "stop")
 
+    def restart(self) -> None:
+        """As after a crash: nobody is asked to end, and what was not committed is gone."""
+        self.stop("immediate")
+        self.start()
+
     def url(self, database: str) -> str:
         return f"postgresql://deployer@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """As its administrator; what it answers, if anything."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
 
     def make(self, database: str, template: str = "template0") -> None:
         """An empty database, or a copy of another one, in the place of one of the same name."""
@@ -90,12 +104,12 @@ class Server:
 
     def close(self) -> None:
         """End it, and remove what it kept. A process that was forked from this one leaves it alone."""
-        if os.getpid() != self._pid or not self._folder.exists():
+        if os.getpid() != self._pid or not self.folder.exists():
             return
         try:
             self.stop()
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @functools.cache
