@@ -47,6 +47,7 @@ class RunnerSettings:
     max_queued: int = 100
     default_timeout: int = 1800
     cancel_grace: int = 10
+    host_lost_after: int = 600
 
 
 @dataclass(frozen=True)
@@ -273,6 +274,7 @@ def _check(config: Config) -> None:
         "runner.max_queued": (1, 1_000_000),
         "runner.default_timeout": (1, 7 * 86400),
         "runner.cancel_grace": (0, 600),
+        "runner.host_lost_after": (20, 30 * 86400),
         "git.timeout": (1, 86400),
         "ssh.reconnect_for": (1, 7 * 86400),
         "logs.max_bytes_per_command": (64 * 1024, 1 << 32),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import functools
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,10 +30,25 @@ class DataDir:
         self.key_file = root / "key"
         self.database = root / "deployer.db"
         self.runner_lock = root / "runner.lock"
+        self.host_file = root / "host"
         self.spool = root / "spool"
         self.mirrors = root / "mirrors"
         self.checkouts = root / "checkouts"
         self.scratch = root / "scratch"
+
+    @functools.cached_property
+    def host_id(self) -> str:
+        """Which of the hosts that share a database this is. Made once, for as long as the data folder lives."""
+        try:
+            return self.host_file.read_text().strip()
+        except FileNotFoundError:
+            temporary = self.root / f"host.{os.getpid()}"
+            temporary.write_text(f"{uuid.uuid4()}\n")
+            # Of two that make it at once the first one's holds.
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, self.host_file)
+            temporary.unlink()
+            return self.host_file.read_text().strip()
 
     def mirror(self, project_id: str) -> Path:
         return self.mirrors / f"{project_id}.git"
@@ -92,6 +110,11 @@ class Installation:
         if not config.has_shared_database:
             os.chmod(data_dir.database, 0o600)
         return installation
+
+    @property
+    def host_id(self) -> str | None:
+        """This host among those that share the database; None where it has one of its own."""
+        return self.data_dir.host_id if self.config.has_shared_database else None
 
     @property
     def runner_is_up(self) -> bool:

@@ -121,6 +121,7 @@ def create(session: Session, given: ProjectInput, *, config: Config, data_dir: D
         id=project_id,
         name=given.name,
         server_id=server.id if server else None,
+        host_id=data_dir.host_id if config.has_shared_database else None,
         path=working_copies.one_spelling(given.path)
         if given.path
         else working_copies.own_path(given.name, server, data_dir),
@@ -140,14 +141,19 @@ def update(session: Session, project: Project, given: ProjectInput, *, config: C
     validate(given, config)
     _refuse_taken_name(session, given.name, project.id)
     server = _chosen_server(session, given)
-    is_moved = (server.id if server else None) != project.server_id
+    # "local" is this very host; an empty choice leaves a project on the host that it is on.
+    host_id = data_dir.host_id if config.has_shared_database else None
+    comes_here = given.server == "local" and project.host_id != host_id
+    is_moved = comes_here or (server.id if server else None) != project.server_id
     if is_moved and running_deployment(session, project) is not None:
         raise InvalidInput({"server": "A deployment is running. Wait for its end, then choose another server."})
-    if given.path:
+    if given.path and not (comes_here and working_copies.is_of_another_host(project, given.path)):
         project.path = working_copies.one_spelling(given.path)
     elif is_moved or not working_copies.is_own(project, data_dir):
         project.path = working_copies.own_path(given.name, server, data_dir)
     project.server_id = server.id if server else None
+    if comes_here or project.host_id is None:
+        project.host_id = host_id
     if project.https_token and git.host_of(given.repository_url) != git.host_of(project.repository_url):
         # It was given for that host, and is not handed to another.
         project.https_token = None

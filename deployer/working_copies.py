@@ -82,13 +82,19 @@ def is_own(project: Project, data_dir: DataDir) -> bool:
     return project.path.startswith(f"{SERVER_CHECKOUTS}/")
 
 
+def is_of_another_host(project: Project, path: str) -> bool:
+    """Whether a path is the project's in the data folder of the host that it is on, which may lie elsewhere there."""
+    return path == project.path and path.endswith(f"/checkouts/{project.name}")
+
+
 def refuse_shared(session: Session, project: Project) -> None:
-    """Raises InvalidInput where another project of the same server works in the same place."""
+    """Raises InvalidInput where another project of the same server, or of the same host, works in the same place."""
+    is_there = Project.server_id.is_not_distinct_from(project.server_id)
+    if project.server_id is None:
+        is_there &= Project.host_id.is_not_distinct_from(project.host_id)
     with session.no_autoflush:
         others = session.execute(
-            sa.select(Project.name, Project.path).where(
-                Project.id != project.id, Project.server_id.is_not_distinct_from(project.server_id)
-            )
+            sa.select(Project.name, Project.path).where(Project.id != project.id, is_there)
         ).all()
     own = PurePosixPath(project.path)
     for name, path in others:

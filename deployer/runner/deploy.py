@@ -373,7 +373,7 @@ class Deploy:
         if seen != self._asked_at:
             self._asked_at = seen
             with self._database.read() as connection:
-                self._canceller = lifecycle.cancel_requested_by(connection, self._id)
+                self._canceller = lifecycle.canceller(connection, self._id, self._runner_id)
         return self._canceller
 
     def _name_survivors(self, command: Command, sink: LogSink) -> None:

@@ -61,9 +61,13 @@ def tidy(installation: Installation, executor: LocalExecutor) -> None:
 
 
 def collect_finished(installation: Installation, executor: LocalExecutor) -> None:
-    """Collect runs whose end is on record, but whose runner was killed before it could."""
+    """Collect runs whose end is on record, but whose runner was killed before it could. What still runs of one was
+    ended by another host, which thought this one to be gone."""
     for run_id in os.listdir(installation.data_dir.spool):
-        if _finished_deployment(installation.database, run_id):
+        deployment_id = _finished_deployment(installation.database, run_id)
+        if deployment_id:
+            if executor.look(run_id).state is RunState.ALIVE:
+                executor.stop(run_id, deployment_id, force=True)
             executor.collect(run_id)
 
 

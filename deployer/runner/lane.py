@@ -7,8 +7,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
 
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,7 @@ from deployer.executors.local import LocalExecutor
 from deployer.executors.ssh import SshExecutor
 from deployer.executors.ssh_connection import Address
 from deployer.installation import Installation
+from deployer.models.deployment import Deployment
 from deployer.runner import housekeeping
 from deployer.runner.deploy import Deploy
 
@@ -30,6 +31,9 @@ IDLE_WAIT_S = 60.0
 TIDY_WAIT_S = (1.0, 60.0)
 """Between tries to tidy a server that was given up: the first wait, and the longest."""
 
+RESUME_WAIT_S = 0.5
+"""Before a deployment is gone on with whose commit was not answered."""
+
 KEPT_OPEN_S = 300.0
 """How long a connection stays open after its last deployment, so that the next one need not wait for it."""
 
@@ -37,7 +41,8 @@ KEPT_OPEN_S = 300.0
 class Lane(threading.Thread):
     """Runs what is queued for one server; ``server_id`` None is this host. Ends when its server is deleted.
 
-    ``is_untidy``: something of a deployment that was given up may still run there, and is to be ended.
+    ``at_work`` holds the deployments that the lanes of this runner are at. ``is_untidy``: something of a deployment
+    that was given up may still run there, and is to be ended.
     """
 
     def __init__(
@@ -45,7 +50,7 @@ class Lane(threading.Thread):
         installation: Installation,
         runner_id: str,
         server_id: str | None,
-        adopted: Sequence[str] = (),
+        at_work: set[str],
         *,
         is_untidy: bool = False,
     ) -> None:
@@ -54,7 +59,8 @@ class Lane(threading.Thread):
         self._database = installation.database
         self._runner_id = runner_id
         self._server_id = server_id
-        self._adopted = adopted
+        self._at_work = at_work
+        self._looks_back = True
         self._here = LocalExecutor(installation.data_dir.spool)
         self._remote: SshExecutor | None = None
         self._used_at = 0.0
@@ -73,13 +79,15 @@ class Lane(threading.Thread):
 
     def _work(self) -> None:
         self._database.bell.listen(self._wake)
-        for deployment_id in self._adopted:
-            self._deploy(deployment_id)
         while self._has_server():
             seen = self._database.bell.generation
-            claimed = self._claim()
-            if claimed:
-                self._deploy(claimed)
+            deployment_id = self._left() or self._claim()
+            if deployment_id:
+                self._at_work.add(deployment_id)
+                try:
+                    self._deploy(deployment_id)
+                finally:
+                    self._at_work.discard(deployment_id)
             else:
                 self._tidy_when_due()
                 self._close_when_idle()
@@ -94,14 +102,31 @@ class Lane(threading.Thread):
         if remote := self._remote:
             remote.wake()
 
-    def _claim(self) -> str | None:
+    def look_back(self) -> None:
+        """Something that another runner left may be this one's at the next change. Called from any thread."""
+        self._looks_back = True
+
+    def _left(self) -> str | None:
+        """What is this runner's and not ended: left by a former one, or begun without knowing it."""
+        if not self._looks_back:
+            return None
+        self._looks_back = False
         with self._database.read() as connection:
-            if lifecycle.next_in_queue(connection, self._server_id) is None:
+            left = lifecycle.running_of(connection, self._runner_id, self._server_id, self._installation.host_id)
+        # Its project was moved to this server at the very moment at which another lane began it.
+        left = [one for one in left if one not in self._at_work]
+        self._looks_back = len(left) > 1
+        return left[0] if left else None
+
+    def _claim(self) -> str | None:
+        host_id = self._installation.host_id
+        with self._database.read() as connection:
+            if lifecycle.next_in_queue(connection, self._server_id, host_id) is None:
                 return None
 
         def claim() -> str | None:
             with self._database.write(alone=False) as connection:
-                return lifecycle.claim(connection, self._runner_id, self._server_id)
+                return lifecycle.claim(connection, self._runner_id, self._server_id, host_id)
 
         return retrying(claim)
 
@@ -114,7 +139,7 @@ class Lane(threading.Thread):
             deploy.run()
             self._is_untidy = self._is_untidy or deploy.is_out_of_contact
         except LostClaim as error:
-            log.warning("%s", error)
+            self._lost(deployment_id, error)
         except DeployerError as error:
             # Before anything was begun: a server that is not trusted yet, a key that cannot be opened.
             self._fail(deployment_id, str(error))
@@ -124,6 +149,24 @@ class Lane(threading.Thread):
         except Exception as error:
             log.exception("deployment %s ended by an error of the runner", deployment_id)
             self._fail(deployment_id, f"an internal error: {type(error).__name__}; the runner's log says more")
+
+    def _lost(self, deployment_id: str, error: LostClaim) -> None:
+        """Another runner's by now; or ended by one, because this host was thought to be gone; or still ours, where
+        the answer to a commit was lost on the way: then it is gone on with from what is recorded."""
+        with Session(self._database.engine) as session:
+            deployment = session.scalar(sa.select(Deployment).where(Deployment.id == deployment_id))
+            if deployment is None:
+                log.warning("%s", error)  # deleted with its project
+                return
+            is_ended, is_ours = deployment.status.is_final, deployment.runner_id == self._runner_id
+            commands = [one.id for one in deployment.commands if one.started_at]
+        log.warning("%s: %s", deployment.ref, error)
+        if is_ended:
+            for command_id in commands[-1:]:
+                self._here.stop(command_id, deployment_id, force=True)
+        elif is_ours:
+            self._looks_back = True
+            time.sleep(RESUME_WAIT_S)
 
     def _fail(self, deployment_id: str, cause: str) -> None:
         """End a deployment that cannot be followed any more, with whatever of it still runs."""

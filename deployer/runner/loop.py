@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -15,9 +16,11 @@ from types import FrameType
 
 from deployer import clock
 from deployer.db import retrying
-from deployer.deployments import lifecycle, reading
+from deployer.deployments import lifecycle, reading, runners
+from deployer.deployments.runners import Host
 from deployer.installation import Installation
 from deployer.runner import housekeeping, mailer
+from deployer.runner.heartbeat import Heartbeat
 from deployer.runner.lane import IDLE_WAIT_S, Lane
 
 log = logging.getLogger("deployer.runner")
@@ -37,6 +40,7 @@ class Runner:
         self._database = installation.database
         self._id = clock.new_id()
         self._lanes: dict[str | None, Lane] = {}
+        self._at_work: set[str] = set()
 
     def run_forever(self) -> None:
         """Never returns. SIGTERM ends the process at once and leaves commands running: the next runner finds them."""
@@ -45,10 +49,10 @@ class Runner:
         with _only_runner(self._installation.data_dir.runner_lock):
             housekeeping.start(self._installation)
             mailer.start(self._installation)
+            self._begin()
             log.info("runner is ready")
-            adopted = self._adopt()
-            for server_id in {None, *adopted, *self._untidy()}:
-                self._open(server_id, adopted.get(server_id, []), is_untidy=server_id is not None)
+            for server_id in {None, *self._untidy()}:
+                self._open(server_id, is_untidy=server_id is not None)
             while True:
                 seen = self._database.bell.generation
                 for server_id in self._in_need():
@@ -57,29 +61,39 @@ class Runner:
                 # A lane that is open hears of its work itself; who opens new ones need not look at every commit.
                 time.sleep(REST_S)
 
-    def _open(self, server_id: str | None, adopted: Sequence[str] = (), *, is_untidy: bool = False) -> None:
+    def _open(self, server_id: str | None, *, is_untidy: bool = False) -> None:
         present = self._lanes.get(server_id)
         if present and present.is_alive():
             return
         try:
-            lane = Lane(self._installation, self._id, server_id, adopted, is_untidy=is_untidy)
+            lane = Lane(self._installation, self._id, server_id, self._at_work, is_untidy=is_untidy)
         except OSError as error:
             # The kernel gives out no more watches: another lane may end, and this one is tried again.
             log.error("no lane can be opened for the server %s: %s", server_id, error)
-            if server_id is None or adopted:
+            if server_id is None:
                 raise
             return
         self._lanes[server_id] = lane
         lane.start()
 
-    def _adopt(self) -> dict[str | None, list[str]]:
-        """What a former runner left running, by server."""
+    def _begin(self) -> None:
+        """Take over what a former runner of this host left running; where hosts share the database, tell them."""
+        host_id = self._installation.host_id
+        host = Host(host_id, socket.gethostname()) if host_id else None
 
-        def adopt() -> dict[str | None, list[str]]:
+        def begin() -> None:
             with self._database.write() as connection:
-                return lifecycle.adopt(connection, self._id)
+                lifecycle.adopt(connection, self._id, host_id)
+                if host:
+                    runners.register(connection, self._id, host)
 
-        return retrying(adopt)
+        retrying(begin)
+        if host:
+            Heartbeat(self._installation, self._id, host, before_taking=self._look_back).start()
+
+    def _look_back(self) -> None:
+        for lane in tuple(self._lanes.values()):
+            lane.look_back()
 
     def _untidy(self) -> Sequence[str]:
         with self._database.read() as connection:
@@ -87,7 +101,7 @@ class Runner:
 
     def _in_need(self) -> list[str]:
         with self._database.read() as connection:
-            return lifecycle.servers_with_work(connection)
+            return lifecycle.servers_with_work(connection, self._id)
 
 
 @contextlib.contextmanager

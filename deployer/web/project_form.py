@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from deployer import projects, servers, working_copies
+from deployer.deployments import runners
 from deployer.errors import InvalidInput
 from deployer.models.project import Project, Step
 from deployer.notifications import mail_settings
@@ -150,6 +151,7 @@ def _form(
         errors=errors or {},
         seen=seen,
         is_as_suggested=seen is not None and _commands(rows) == [one.command for one in seen.suggested],
+        elsewhere=project and runners.elsewhere(orm.session().connection(), project, installation().host_id),
         servers=[server for server, _count in servers.listed(orm.session())],
         default_path=working_copies.own_path(name, None, installation().data_dir),
         default_path_there=f"{working_copies.SERVER_CHECKOUTS}/{name}",

@@ -9,7 +9,7 @@ from flask import render_template, request
 from sqlalchemy.orm import Session
 
 from deployer import project_secrets
-from deployer.deployments import queue, reading
+from deployer.deployments import queue, reading, runners
 from deployer.models.delivery import Counter, Delivery, Verdict
 from deployer.models.deployment import Deployment
 from deployer.models.project import Project
@@ -29,6 +29,7 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
         "project.html",
         project=project,
         deployments=deployments[:SHOWN_DEPLOYMENTS],
+        elsewhere=runners.elsewhere(session.connection(), project, installation().host_id),
         has_older=len(deployments) > SHOWN_DEPLOYMENTS,
         deliveries=deliveries,
         led_to=led_to(session, deliveries),

@@ -172,8 +172,8 @@ def test_a_queued_deployment_does_not_end_before_it_runs(operator, write, projec
 
 
 def test_a_new_runner_adopts_what_runs_and_the_old_one_can_no_longer_write(operator, write, running):
-    assert write(lifecycle.adopt, OTHERS) == {None: [running]}
-    assert write(lifecycle.adopt, OTHERS) == {}
+    assert write(lifecycle.adopt, OTHERS) == [running]
+    assert write(lifecycle.adopt, OTHERS) == []
 
     with pytest.raises(LostClaim):
         write(lifecycle.succeed, running, MINE)
