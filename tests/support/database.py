@@ -71,6 +71,14 @@ class Server:
         self.stop("immediate")
         self.start()
 
+    def guard(self, role: str, password: str) -> None:
+        """Make a role that must say its password."""
+        self.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
+        rules = Path(self._data, "pg_hba.conf")
+        # The first rule that fits holds.
+        rules.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        self.execute("SELECT pg_reload_conf()")
+
     def url(self, database: str) -> str:
         return f"postgresql://deployer@127.0.0.1:{self.port}/{database}"
 

@@ -73,14 +73,17 @@ def operator(installation: Installation) -> Operator:
 
 @pytest.fixture
 def make_daemon(tmp_path: Path, installation: Installation) -> Iterator[Callable[..., Daemon]]:
-    """Hosts that share the database and its key, each with a data folder of its own: ``make_daemon("web", …)``."""
+    """Hosts that share the database and its key: ``make_daemon("web", …)``. The first one is the installation's own;
+    each other has a data folder of its own."""
     made: list[Daemon] = []
 
     def make(command: str = "serve", **settings: object) -> Daemon:
         url = installation.config.storage.database_url
-        daemon = Daemon(tmp_path / f"host-{len(made)}", command, storage_database_url=url, **settings)
-        daemon.config.data_dir.mkdir(mode=0o700)
-        shutil.copy(installation.data_dir.key_file, daemon.config.data_dir)
+        folder = tmp_path / f"host-{len(made)}" if made else tmp_path
+        daemon = Daemon(folder, command, storage_database_url=url, **settings)
+        if made:
+            daemon.config.data_dir.mkdir(mode=0o700)
+            shutil.copy(installation.data_dir.key_file, daemon.config.data_dir)
         made.append(daemon)
         return daemon
 
