@@ -80,7 +80,7 @@ def make_daemon(tmp_path: Path, installation: Installation) -> Iterator[Callable
     def make(command: str = "serve", **settings: object) -> Daemon:
         url = installation.config.storage.database_url
         folder = tmp_path / f"host-{len(made)}" if made else tmp_path
-        daemon = Daemon(folder, command, storage_database_url=url, **settings)
+        daemon = Daemon(folder, command, **{"storage_database_url": url, **settings})
         if made:
             daemon.config.data_dir.mkdir(mode=0o700)
             shutil.copy(installation.data_dir.key_file, daemon.config.data_dir)

@@ -78,17 +78,18 @@ def test_doctor_says_it_with_its_mend(tmp_path):
 @pytest.fixture
 def guarded(server, database):
     """The address of a database whose role must say its password, and which is nobody else's."""
-    server.guard("keeper", "p@ss/wo:rd")
-    server.execute(f"ALTER DATABASE {database} OWNER TO keeper")
+    role = f"keeper_of_{database}"
+    server.guard(role, "p@ss/wo:rd")
+    server.execute(f"ALTER DATABASE {database} OWNER TO {role}")
     for (table,) in server.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", database):
-        server.execute(f'ALTER TABLE "{table}" OWNER TO keeper', database)
-    return f"postgresql://keeper:{{}}@127.0.0.1:{server.port}/{database}"
+        server.execute(f'ALTER TABLE "{table}" OWNER TO {role}', database)
+    return f"postgresql://{role}:{{}}@127.0.0.1:{server.port}/{database}"
 
 
 def test_a_wrong_password_is_told_without_it(guarded, tmp_path):
     line = error_of(run(tmp_path, guarded.format(PASSWORD), "web"))
 
-    assert 'password authentication failed for user "keeper"' in line
+    assert 'password authentication failed for user "keeper_of_' in line
     assert PASSWORD not in line
 
 
