@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo install uninstall test test-postgresql test-host lint format bench clean
+.PHONY: help setup run demo install uninstall test test-postgresql test-host lint format bench chaos clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -52,6 +52,10 @@ format: $(VENV)/.dev ## put the code into its form
 
 bench: $(VENV)/.dev ## measure speed and size
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: $(VENV)/.dev ## kill runner and web process again and again, here and over SSH, and prove that nothing is lost
+	@sh tests/parts.sh
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -23,6 +23,7 @@ from deployer.web import (
     deployments,
     errors,
     gate,
+    health,
     mail,
     projects,
     servers,
@@ -63,6 +64,7 @@ def create_app(installation: Installation) -> Flask:
     login_manager = LoginManager(app, add_context_processor=False)
     login_manager.user_loader(auth.load_user)
     gate.init_app(app)
+    health.init_app(app)
     parts = (
         auth,
         account,
@@ -74,6 +76,7 @@ def create_app(installation: Installation) -> Flask:
         mail,
         users,
         audit,
+        health,
         session_api,
         streams,
     )

@@ -32,6 +32,7 @@ def new_id() -> str:
 
 def duration_words(seconds: float) -> str:
     """``40 ms``, ``1.4 s``, ``12 s``, ``3 min 5 s``, ``1 h 2 min``."""
+    seconds = max(0.0, seconds)  # between two moments of a clock that was set back
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:

@@ -31,8 +31,8 @@ class ServerSettings:
     bind: str = "127.0.0.1:8420"
     public_url: str = ""
     trusted_proxies: int = 0
-    threads: int = 24
-    max_streams: int = 200
+    threads: int = 64
+    max_streams: int = 2000
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class StorageSettings:
     data_dir: str = "data"
     # May hold a password.
     database_url: str = field(default="", repr=False)
+    min_free_bytes: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,7 @@ def _check(config: Config) -> None:
         "runner.host_lost_after": (20, 30 * 86400),
         "git.timeout": (1, 86400),
         "ssh.reconnect_for": (1, 7 * 86400),
+        "storage.min_free_bytes": (0, 1 << 50),
         "logs.max_bytes_per_command": (64 * 1024, 1 << 32),
         "logs.max_spool_bytes": (1024 * 1024, 1 << 40),
         "auth.session_days": (1, 3650),

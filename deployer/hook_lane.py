@@ -8,82 +8,41 @@ webhook request goes back to gunicorn's threads, so nobody here waits for a slow
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
 import re
-import select
 import socket
-import threading
 import time
-from collections import deque
 from typing import Any, cast
 from urllib.parse import unquote
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from deployer.connection_lane import POLL_S, ConnectionLane
 from deployer.hooks import PREFIX, Receiver
 
-log = logging.getLogger("deployer.hooks")
-
 PEEK_BYTES = 64 * 1024
-POLL_S = 1.0
 
 _START = b"POST " + PREFIX.encode()
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,8})[ \t]*\r\n", re.IGNORECASE)
 _NOT_HERE = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade):", re.IGNORECASE)
 
 
-class HookLane:
-    """Connections come by `add`, and leave by ``worker.lane_is_done(conn, goes_on=…)``, both on any thread."""
-
+class HookLane(ConnectionLane):
     def __init__(self, worker: Any, receiver: Receiver, trusted_proxies: int) -> None:
-        self._worker = worker
         self._receiver = receiver
         # What stands before the application elsewhere (application.create_app): the address that proxies vouch for.
         self._believe = ProxyFix(_no_app, x_for=trusted_proxies) if trusted_proxies else None
-        self._poller = select.epoll()
-        self._connections: dict[int, Any] = {}
-        self._coming: deque[Any] = deque()
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poller.register(self._wake_fd, select.EPOLLIN)
-        threading.Thread(target=self._work, name="hook lane", daemon=True).start()
+        super().__init__(worker, "lane of webhooks")
 
-    def add(self, conn: Any) -> None:
-        self._coming.append(conn)
-        os.eventfd_write(self._wake_fd, 1)
-
-    def _work(self) -> None:
-        while self._worker.alive:
-            try:
-                self._turn()
-            except Exception:
-                log.exception("the lane of webhooks stumbled")
-        # What has arrived by now is still answered: a forge does not send again what found a closed door.
-        with contextlib.suppress(Exception):
-            self._take_in()
-            self._turn(timeout_s=0)
-        for conn in list(self._connections.values()):
-            self._leave(conn, goes_on=False)
+    def _begin(self, conn: Any) -> None:
+        conn.set_timeout()
 
     def _turn(self, timeout_s: float = POLL_S) -> None:
-        ready = []
-        for fd, _ in self._poller.poll(timeout_s):
-            if fd == self._wake_fd:
-                os.eventfd_read(fd)
-                self._take_in()
-            else:
-                ready.append(self._connections[fd])
-        self._answer(ready)
+        self._answer([conn for conn, _ in self._poll(timeout_s)])
         self._close_idle()
 
-    def _take_in(self) -> None:
-        while self._coming:
-            conn = self._coming.popleft()
-            conn.sock.setblocking(False)
-            conn.set_timeout()
-            self._connections[conn.sock.fileno()] = conn
-            self._poller.register(conn.sock.fileno(), select.EPOLLIN)
+    def _last_turn(self) -> None:
+        # What has arrived by now is still answered: a forge does not send again what found a closed door.
+        self._turn(timeout_s=0)
 
     def _answer(self, ready: list[Any]) -> None:
         """Answer what has wholly arrived; the rest goes back."""
@@ -131,13 +90,6 @@ class HookLane:
         now = time.monotonic()
         for conn in [conn for conn in self._connections.values() if conn.timeout < now]:
             self._leave(conn, goes_on=False)
-
-    def _leave(self, conn: Any, *, goes_on: bool) -> None:
-        fd = conn.sock.fileno()
-        if self._connections.pop(fd, None):
-            with contextlib.suppress(OSError):
-                self._poller.unregister(fd)
-        self._worker.lane_is_done(conn, goes_on=goes_on)
 
 
 def _environ(request: Any, conn: Any) -> dict[str, Any]:

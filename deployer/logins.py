@@ -127,7 +127,8 @@ def _refuse_throttled(connection: sa.Connection, keys: list[str]) -> None:
         )
     )
     now = clock.now()
-    if until and until > now:
+    # What lies further ahead than any wait was written down before the clock was set back.
+    if until and now < until <= now + timedelta(seconds=LONGEST_WAIT_S):
         raise LoginThrottled(max(1, round((until - now).total_seconds())))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -33,3 +34,42 @@ def within(limit_s: float, ask: Callable[[], T]) -> T:
     if not answers:
         raise TimeoutError
     return answers[0]
+
+
+class Question(Generic[T]):
+    """A question that many have at once, and that may hang: one thread of its own asks it, and its answer is kept.
+
+    ``ask`` must not raise.
+    """
+
+    def __init__(self, name: str, ask: Callable[[], T]) -> None:
+        self._name = name
+        self._ask = ask
+        self._changed = threading.Condition()
+        self._answer: T | None = None
+        self._answered_at = 0.0
+        self._asked_at: float | None = None
+
+    def begin(self, keep_s: Callable[[T], float]) -> None:
+        """Ask, unless somebody does, or the last answer is younger than ``keep_s`` says of it."""
+        with self._changed:
+            if self._asked_at is not None:
+                return
+            if self._answer is not None and time.monotonic() < self._answered_at + keep_s(self._answer):
+                return
+            self._asked_at = time.monotonic()
+        threading.Thread(target=self._work, name=self._name, daemon=True).start()
+
+    def answer(self, deadline: float) -> tuple[T | None, float]:
+        """The newest answer there is at ``deadline`` (of time.monotonic), and for how many seconds a newer one has
+        been waited for; 0 where none is."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._asked_at is None, max(0.0, deadline - time.monotonic()))
+            waited_s = 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
+            return self._answer, waited_s
+
+    def _work(self) -> None:
+        answer = self._ask()
+        with self._changed:
+            self._answer, self._answered_at, self._asked_at = answer, time.monotonic(), None
+            self._changed.notify_all()

@@ -27,6 +27,17 @@ MAX_STEPS = 100
 MAX_COMMAND_BYTES = 100 * 1024
 MAX_STEP_NAME = 200
 MAX_TIMEOUT_S = 7 * 86400
+MAX_RETRIES = 10
+MAX_RETRY_WAIT_S = 3600
+
+LIMITS = {
+    "poll_minutes": (1, 1440, "minutes"),
+    "keep_deployments": (1, 100_000, "deployments"),
+    "keep_days": (1, 36_500, "days"),
+}
+"""Numbers that a project may have: the least, the most, and of what."""
+
+RETRIES_PROBLEM = f"the number of retries is from 0 to {MAX_RETRIES}."
 
 _THIS_HOST = ("", "local")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -34,9 +45,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 @dataclass(frozen=True)
 class StepInput:
+    """A step as it is entered; ``retries`` says how often it is tried again, each time after ``retry_wait_s``."""
+
     command: str
     name: str = ""
     timeout_s: int | None = None
+    retries: int = 0
+    retry_wait_s: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,8 @@ class ProjectInput:
     """What a person enters.
 
     ``server`` is a server's name or id; empty or ``local``: this host. An empty ``path`` means a working copy in a
-    folder of Deployer's own there.
+    folder of Deployer's own there. ``poll_minutes`` None: the remote is never looked at; ``keep_deployments`` and
+    ``keep_days`` None: as the configuration says.
     """
 
     name: str
@@ -56,6 +72,10 @@ class ProjectInput:
     shell: str = "sh"
     auto_deploy: bool = True
     cancel_running: bool = False
+    rerun_interrupted: bool = False
+    poll_minutes: int | None = None
+    keep_deployments: int | None = None
+    keep_days: int | None = None
     mail_on_success: bool = False
     mail_on_failure: bool = True
     mail_on_recovery: bool = True
@@ -86,12 +106,22 @@ def validate(given: ProjectInput, config: Config) -> None:
         if problem:
             errors["steps"] = f"Step {number}: {problem}"
             break
+    for name, (least, most, _) in LIMITS.items():
+        number = getattr(given, name)
+        if number is not None and not least <= number <= most:
+            errors[name] = number_problem(name)
     try:
         mail_addresses.split(given.mail_to)
     except ValueError as error:
         errors["mail_to"] = str(error)
     if errors:
         raise InvalidInput(errors)
+
+
+def number_problem(name: str) -> str:
+    """What is to be entered for one of the numbers in `LIMITS`."""
+    least, most, what = LIMITS[name]
+    return f"Give a number of {what} from {least} to {most}, or nothing."
 
 
 def _step_problem(step: StepInput) -> str | None:
@@ -107,6 +137,10 @@ def _step_problem(step: StepInput) -> str | None:
         return f"a command is at most {MAX_COMMAND_BYTES // 1024} KiB long."
     if step.timeout_s is not None and not 1 <= step.timeout_s <= MAX_TIMEOUT_S:
         return f"the timeout is between 1 and {MAX_TIMEOUT_S} seconds."
+    if not 0 <= step.retries <= MAX_RETRIES:
+        return RETRIES_PROBLEM
+    if not 0 <= step.retry_wait_s <= MAX_RETRY_WAIT_S:
+        return f"the wait between tries is at most {MAX_RETRY_WAIT_S} seconds."
     return None
 
 
@@ -181,6 +215,9 @@ def _apply(project: Project, given: ProjectInput) -> None:
     project.shell = given.shell
     project.auto_deploy = given.auto_deploy
     project.cancel_running = given.cancel_running
+    project.rerun_interrupted = given.rerun_interrupted
+    for name in LIMITS:
+        setattr(project, name, getattr(given, name))
     for occasion in Occasion:
         setattr(project, f"mail_on_{occasion}", getattr(given, f"mail_on_{occasion}"))
     project.mail_to = ", ".join(mail_addresses.split(given.mail_to)) or None
@@ -191,6 +228,8 @@ def _apply(project: Project, given: ProjectInput) -> None:
             name=step.name.strip() or step_name(step.command),
             command=step.command.replace("\r\n", "\n").strip(),
             timeout_s=step.timeout_s,
+            retries=step.retries,
+            retry_wait_s=step.retry_wait_s,
         )
         for position, step in enumerate(given.steps)
     )
@@ -219,9 +258,16 @@ def as_input(project: Project, data_dir: DataDir) -> ProjectInput:
         shell=project.shell,
         auto_deploy=project.auto_deploy,
         cancel_running=project.cancel_running,
+        rerun_interrupted=project.rerun_interrupted,
+        poll_minutes=project.poll_minutes,
+        keep_deployments=project.keep_deployments,
+        keep_days=project.keep_days,
         **{f"mail_on_{occasion}": getattr(project, f"mail_on_{occasion}") for occasion in Occasion},
         mail_to=project.mail_to or "",
-        steps=[StepInput(step.command, step.name, step.timeout_s) for step in project.steps],
+        steps=[
+            StepInput(step.command, step.name, step.timeout_s, step.retries, step.retry_wait_s)
+            for step in project.steps
+        ],
     )
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from flask import Flask
 
-from deployer import accounts, systemd
+from deployer import accounts, open_files, systemd
 from deployer.application import create_app
 from deployer.config import Config
 from deployer.errors import ConfigError
@@ -36,6 +36,12 @@ _APP = Path(__file__).resolve().parent.parent / "app.py"
 
 SILENCE_S = 20
 """How long a connection may send nothing in the middle of a request, or take nothing of an answer."""
+
+OTHER_CONNECTIONS = 1000
+"""Beside the viewers': requests, and kept connections."""
+
+OTHER_FILES = 200
+"""Beside connections: the database's files, above all."""
 
 STOP_PATIENCE_S = 5.0
 RESTART_WAIT_S = (0.1, 0.5, 2.0, 5.0)
@@ -103,18 +109,20 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop
     from gunicorn.app.base import BaseApplication
     from gunicorn.workers.gthread import ThreadWorker
 
+    from deployer.api.streams import Stream
     from deployer.hook_lane import HookLane
     from deployer.hooks import PREFIX
+    from deployer.stream_lane import StreamLane
 
     server = installation.config.server
     bell = installation.database.bell
+    connections = _room_for(server.max_streams + OTHER_CONNECTIONS)
 
     class Web(BaseApplication):  # type: ignore[misc]
         def load_config(self) -> None:
             settings: dict[str, Any] = {
-                # Streams each hold a thread; pages and webhooks have theirs whatever is watched.
-                "threads": server.threads + server.max_streams,
-                "worker_connections": 4 * (server.threads + server.max_streams),
+                "threads": server.threads,
+                "worker_connections": connections,
                 "keepalive": 15,
                 "graceful_timeout": 10,
                 "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108
@@ -127,16 +135,35 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop
                 self.cfg.set(name, value)
 
         def load(self) -> Any:
-            return app
+            def answer(environ: dict[str, Any], start_response: Any) -> Any:
+                answered = app(environ, start_response)
+                if isinstance(answered, Stream):
+                    begin_stream(start_response.__self__, answered)
+                    return ()
+                return answered
+
+            return answer
+
+    def begin_stream(response: Any, stream: Stream) -> None:
+        """Send the head of a stream, which ends with its connection; the lane sends the rest."""
+        response.chunked = False
+        response.force_close()
+        try:
+            response.send_headers()
+        except BaseException:
+            stream.close()
+            raise
+        response.req.conn.stream = stream
 
     class Worker(ThreadWorker):  # type: ignore[misc]
         def init_process(self) -> None:
-            # Threads do not survive a fork, so the lane begins here.
-            self.lane = HookLane(self, app.extensions["deployer.hooks"], server.trusted_proxies)
+            # Threads do not survive a fork, so the lanes begin here.
+            self.hook_lane = HookLane(self, app.extensions["deployer.hooks"], server.trusted_proxies)
+            self.stream_lane = StreamLane(self, installation.database, SILENCE_S)
             super().init_process()
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            """Streams would hold a stopping worker for as long as their deployments run: they are told."""
+            """The bell wakes the lane of streams, which ends them."""
             super().handle_exit(sig, frame)
             systemd.notify("STOPPING=1")
             on_stop()
@@ -151,18 +178,27 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop
 
         def handle_request(self, req: Any, conn: Any) -> Any:
             conn.is_of_hooks = req.path.startswith(PREFIX)
+            conn.stream = None
+            req.conn = conn
             return super().handle_request(req, conn)
 
         def finish_request(self, conn: Any, fs: Any) -> None:
-            """A connection that is kept after a webhook goes to the lane of webhooks."""
+            """A stream goes to its lane, and a connection that is kept after a webhook to the lane of webhooks."""
+            if stream := getattr(conn, "stream", None):
+                if self.alive:
+                    self.stream_lane.add(conn)
+                else:
+                    stream.close()
+                    self._close(conn)
+                return
             is_kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
             if is_kept and self.alive and conn.is_of_hooks and not conn.parser.unreader.buf.getvalue():
-                self.lane.add(conn)
+                self.hook_lane.add(conn)
             else:
                 super().finish_request(conn, fs)
 
         def lane_is_done(self, conn: Any, *, goes_on: bool) -> None:
-            """The lane gives a connection back: to be handled by a thread, or to be closed."""
+            """A lane gives a connection back: to be handled by a thread, or to be closed."""
             self.method_queue.defer(self.enqueue_req if goes_on else self._close, conn)
 
         def _close(self, conn: Any) -> None:
@@ -176,6 +212,20 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop
     systemd.notify("READY=1")
     with contextlib.suppress(SystemExit):
         worker.init_process()
+
+
+def _room_for(connections: int) -> int:
+    """How many connections there may be at once: as many, or what the limit of open files leaves."""
+    limit = open_files.make_room(connections + OTHER_FILES)
+    if limit >= connections + OTHER_FILES:
+        return connections
+    log.warning(
+        "only %d files may be open at once, which leaves room for %d connections. "
+        "Raise the limit (ulimit -n, or LimitNOFILE= of the unit), or lower server.max_streams",
+        limit,
+        max(1, limit - OTHER_FILES),
+    )
+    return max(1, limit - OTHER_FILES)
 
 
 def run_runner(installation: Installation) -> None:
@@ -195,7 +245,7 @@ def serve(config: Config, announce: Callable[[str], None]) -> None:
     # What is loaded now is shared with the runner for as long as nobody writes to it; the collector would.
     gc.collect()
     gc.freeze()
-    runner = RunnerChild(installation)
+    runner = RunnerChild(installation, sock)
     announce(line)
     run_web(app, installation, sock, runner.stop)
     runner.wait()
@@ -210,10 +260,14 @@ def leave() -> None:
 
 
 class RunnerChild:
-    """The runner as a child process: forked while this process has one thread, started anew whenever it dies."""
+    """The runner as a child process: forked while this process has one thread, started anew whenever it dies.
 
-    def __init__(self, installation: Installation) -> None:
+    ``sock`` is closed in the child: an address is free again once its web process has ended.
+    """
+
+    def __init__(self, installation: Installation, sock: socket.socket) -> None:
         self._installation = installation
+        self._sock = sock
         self._is_stopping = False
         self._program: subprocess.Popen[bytes] | None = None
         self._pid = self._fork()
@@ -229,14 +283,16 @@ class RunnerChild:
         self._watcher.join(STOP_PATIENCE_S)
 
     def _fork(self) -> int:
+        parent = os.getpid()
         pid = os.fork()
         if pid:
             return pid
         code = 1
         try:
+            self._sock.close()
             # Ctrl-C is for the parent, which hands it on.
             os.setpgid(0, 0)
-            end_with_parent()
+            end_with_parent(parent)
             run_runner(self._installation)
         except BaseException:
             log.exception("the runner failed")
@@ -268,16 +324,21 @@ class RunnerChild:
         source = self._installation.config.source
         options = ["--config", source] if source else []
         self._program = subprocess.Popen(
-            [sys.executable, str(_APP), *options, "runner", "--with-parent"],
+            [sys.executable, str(_APP), *options, "runner", "--with-parent", str(os.getpid())],
             stdin=subprocess.DEVNULL,
             process_group=0,
         )
         return self._program.pid
 
 
-def end_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its parent dies (prctl(2), PR_SET_PDEATHSIG)."""
+def end_with_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM to this process when its parent dies (prctl(2), PR_SET_PDEATHSIG).
+
+    ``parent`` is the parent's pid. One that died before this was asked for is not told of any more.
+    """
     import ctypes
 
     pr_set_pdeathsig = 1
     ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -37,6 +38,16 @@ def user_of(session: Session, token: str) -> User | None:
     """Who is logged in with ``token``; None if the session has ended."""
     found = session.get(LoginSession, tokens.digest(token))
     return found.user if found and found.expires_at > clock.now() else None
+
+
+def still_open(connection: sa.Connection, token_hashes: Collection[str]) -> set[str]:
+    """Which of these sessions have not ended."""
+    found = connection.scalars(
+        sa.select(LoginSession.token_hash).where(
+            LoginSession.token_hash.in_(token_hashes), LoginSession.expires_at > clock.now()
+        )
+    )
+    return set(found)
 
 
 def of_user(session: Session, user_id: str) -> list[LoginSession]:

@@ -56,6 +56,14 @@ class Style {
   }
 }
 
+// Of a line that was begun anew again and again, as progress bars do, what is seen of it in the end.
+function lastState(line) {
+  let end = line.length;
+  while (end && line[end - 1] === "\r") end--;
+  const begin = end && line.lastIndexOf("\r", end - 1);
+  return begin > 0 ? line.slice(begin) : line;
+}
+
 // Writes to the end of an element. What the server rendered there is its beginning.
 export class Screen {
   constructor(element) {
@@ -83,6 +91,7 @@ export class Screen {
 
   // Text with no control character but tabs, newlines and carriage returns.
   put(text) {
+    if (text.includes("\r")) text = text.split("\n").map(lastState).join("\n");
     for (const piece of text.split(/(\r+)/)) {
       if (!piece) continue;
       if (piece[0] === "\r") {

@@ -58,8 +58,11 @@ class Entry {
     const line = node.querySelector("[data-line]");
     if (command.cmd === command.name) line.remove();
     else line.textContent = command.cmd;
+    node.dataset.position = command.position;
+    node.dataset.attempt = command.attempt;
     list.querySelectorAll(".planned").forEach((planned) => planned.remove());
-    list.append(node);
+    // Another try stands before the steps that wait for it.
+    list.insertBefore(node, [...list.children].find((other) => isBehind(other.dataset, command)) ?? null);
     return new Entry(node);
   }
 
@@ -68,6 +71,7 @@ class Entry {
     this.node.dataset.status = command.status;
     this.node.querySelector("[data-status-text]").textContent = command.status;
     this.node.querySelector("[data-exit]").textContent = command.exit_code ? `exit ${command.exit_code}` : "";
+    this.node.querySelector("[data-note]").textContent = noteOn(command);
     const cause = this.node.querySelector("[data-cause]");
     cause.textContent = command.cause ?? "";
     cause.hidden = !command.cause;
@@ -117,6 +121,16 @@ class Entry {
 }
 
 addEventListener("scroll", () => current?.look(), { passive: true });
+
+function isBehind({ position, attempt }, command) {
+  return position - command.position > 0 || (position - command.position === 0 && attempt - command.attempt > 0);
+}
+
+// As the server says it: which try it is where that is worth a word, or why it need not run.
+function noteOn({ status, cause, attempt, tries }) {
+  if (tries > 1 && (attempt > 1 || status === "failed")) return `try ${attempt} of ${tries}`;
+  return status === "skipped" ? cause ?? "" : "";
+}
 
 const entries = new Map();
 for (const node of list.querySelectorAll("[data-command]")) entries.set(node.dataset.command, new Entry(node));

@@ -27,6 +27,7 @@ function emptied(row) {
     field.removeAttribute("aria-invalid");
   }
   commandOf(row).rows = 1;
+  row.querySelector("details").open = false;
   return row;
 }
 

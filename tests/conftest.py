@@ -84,8 +84,8 @@ def make_runner(config: Config, operator: Operator, tmp_path: Path) -> Iterator[
     """Runners that are not started yet. At the end they, and what their deployments left running, are killed."""
     made: list[RunnerProcess] = []
 
-    def make(environment: dict[str, str] | None = None) -> RunnerProcess:
-        made.append(RunnerProcess(config, tmp_path / f"runner-{len(made)}.log", environment))
+    def make(environment: dict[str, str] | None = None, **given: Any) -> RunnerProcess:
+        made.append(RunnerProcess(config, tmp_path / f"runner-{len(made)}.log", environment, **given))
         return made[-1]
 
     yield make

@@ -28,6 +28,8 @@ def deployment(row: Deployment) -> dict[str, Any]:
         "trigger": row.trigger.value,
         "commit_sha": row.sha,
         "queued_at": iso(row.queued_at),
+        "retry_of": row.retry_of,
+        "from_step": row.from_step,
     }
 
 
@@ -37,7 +39,7 @@ def live_deployment(row: Deployment) -> dict[str, Any]:
 
 
 def log_entry(row: Command, log: bytes) -> dict[str, Any]:
-    """One executed command. ``success`` is null while it runs."""
+    """One executed command: try ``attempt`` of at most ``tries``. ``success`` is null while it runs."""
     return {
         "id": row.id,
         "deploy_id": row.deployment_id,
@@ -47,6 +49,8 @@ def log_entry(row: Command, log: bytes) -> dict[str, Any]:
         "started_at": iso(row.started_at),
         "finished_at": iso(row.finished_at),
         "status": row.status.value,
+        "attempt": row.attempt,
+        "tries": row.tries,
     }
 
 
@@ -54,11 +58,42 @@ def project(row: Project) -> dict[str, Any]:
     return {"id": row.id, "name": row.name, "github_url": row.repository_url, "branch_name": row.branch}
 
 
+def project_settings(row: Project) -> dict[str, Any]:
+    """All that a person entered for a project, but for its secrets and variables."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "repository": row.repository_url,
+        "branch": row.branch,
+        "server": row.server.name if row.server else None,
+        "path": row.path,
+        "shell": row.shell,
+        "auto_deploy": row.auto_deploy,
+        "cancel_running": row.cancel_running,
+        "rerun_interrupted": row.rerun_interrupted,
+        "poll_minutes": row.poll_minutes,
+        "keep_deployments": row.keep_deployments,
+        "keep_days": row.keep_days,
+        "steps": [
+            {
+                "name": step.name,
+                "command": step.command,
+                "timeout_s": step.timeout_s,
+                "retries": step.retries,
+                "retry_wait_s": step.retry_wait_s,
+            }
+            for step in row.steps
+        ],
+    }
+
+
 def command_state(row: Command) -> dict[str, Any]:
     """A command as the live page shows it."""
     return {
         "id": row.id,
         "position": row.position,
+        "attempt": row.attempt,
+        "tries": row.tries,
         "name": row.name,
         "cmd": row.line,
         "status": row.status.value,

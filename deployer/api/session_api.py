@@ -1,4 +1,4 @@
-"""The session API: trigger a deployment and read it, and send a test mail, with the cookie of a login."""
+"""The session API: trigger a deployment, retry and read it, and send a test mail, with the cookie of a login."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from deployer.api import serializers
-from deployer.deployments import queue, reading
+from deployer.deployments import queue, reading, retry
 from deployer.errors import MailError, NotFound, SecretUnreadable
 from deployer.models.project import Project
 from deployer.web.context import changing, installation, me, orm
@@ -40,6 +40,29 @@ def deploy() -> ResponseReturnValue:
             commit or None,
         )
     return jsonify(success=True, deployId=deployment_id)
+
+
+@blueprint.post("/deploy/<deployment_id>/retry")
+def retry_deployment(deployment_id: str) -> ResponseReturnValue:
+    given = request.get_json(silent=True)
+    if not isinstance(given, dict):
+        return json_error(400, "Send a JSON object; it may be empty")
+    from_failed = given.get("fromFailed", False)
+    if not isinstance(from_failed, bool):
+        return json_error(400, "fromFailed is true or false, or left out")
+    try:
+        found = reading.find(orm.session(), deployment_id)
+    except NotFound as error:
+        return json_error(404, str(error))
+    with changing("deployment.retry_requested", found.ref, retry.in_words(from_failed)) as session:
+        new_id = retry.retry(
+            session.connection(),
+            found.id,
+            me().user.username,
+            installation().config.runner.max_queued,
+            from_failed=from_failed,
+        )
+    return jsonify(success=True, deployId=new_id)
 
 
 @blueprint.get("/deploy/<deployment_id>")

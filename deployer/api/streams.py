@@ -9,38 +9,48 @@ nothing. Frames are JSON objects with a ``type``:
 * ``done``: the deployment has ended and everything was sent
 
 The stream for lists has one kind, ``changed``: whoever shows a list asks for it again.
+
+Our own web process hands what is answered here to the lane of streams (`deployer.stream_lane`), where a viewer costs
+no thread. Under any other WSGI server the stream goes on in the thread that asked.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Iterator
 from typing import Any
 
-import sqlalchemy as sa
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
+from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
-from deployer.api import serializers
+from deployer import sessions
+from deployer.api.feeds import ChangesFeed, Feed, LogFeed, LogPlace
+from deployer.db import Database
 from deployer.deployments import reading
-from deployer.installation import Installation
-from deployer.models.deployment import Deployment
-from deployer.web.context import installation, orm
+from deployer.security import tokens
+from deployer.web.context import installation, me, orm
 from deployer.web.errors import json_error
 
 blueprint = Blueprint("streams", __name__)
 
-KEEP_ALIVE_S = 15.0
-LISTS_REST_S = 0.2
-"""Changes for lists are looked for no more often: while a command prints, something is committed all the time."""
+BEGINNING = b"retry: 1000\n\n"
+"""Proxies and browsers learn by the first bytes that the stream has begun."""
 
-LISTS_KEEP_ALIVE_S = 5.0
-"""Who has left a list is noticed by writing, and lists are left all the time."""
+STILL_HERE = b": still here\n\n"
 
-_places: dict[int, threading.BoundedSemaphore] = {}
+LOGIN_CHECK_S = 1.0
+"""Whether a viewer's session has ended is looked for no more often."""
+
+_PLACES = "deployer.streams"
+_LAST_NUMBER = 2**31 - 1
+
+
+@blueprint.record_once
+def _make_places(state: BlueprintSetupState) -> None:
+    limit = state.app.extensions["deployer"].config.server.max_streams
+    state.app.extensions[_PLACES] = threading.BoundedSemaphore(limit)
 
 
 @blueprint.get("/deployments/<deployment_id>/stream")
@@ -48,25 +58,24 @@ def stream(deployment_id: str) -> ResponseReturnValue:
     """Frames from the line behind ``Last-Event-ID`` (or ``?after=``) on."""
     found = reading.find(orm.session(), deployment_id)
     after = _number(request.headers.get("Last-Event-ID")) or _number(request.args.get("after"))
-    return _answer(lambda: _frames(installation(), found.id, after))
+    return _answer(LogFeed(installation().database, found.id), LogPlace(after))
 
 
 @blueprint.get("/changes/stream")
 def changes() -> ResponseReturnValue:
     """A frame at each change after ``?seen=``, the word that a page carries (see `reading.changes`)."""
-    return _answer(lambda: _changes(installation(), request.args.get("seen", "")))
+    return _answer(ChangesFeed(installation().database), request.args.get("seen", ""))
 
 
-def _answer(begin: Callable[[], Generator[str, None, None]]) -> Response:
-    parts = installation()
-    places = _places.setdefault(id(parts), threading.BoundedSemaphore(parts.config.server.max_streams))
+def _answer(feed: Feed, place: Any) -> Response:
+    places: threading.BoundedSemaphore = current_app.extensions[_PLACES]
     if not places.acquire(blocking=False):
         response = json_error(503, "Too many live pages are open (server.max_streams); try again later")
         response.headers["Retry-After"] = "5"
         return response
-    frames = _Frames(begin(), places)
-    orm.session().rollback()
-    response = Response(frames, mimetype="text/event-stream")
+    begun = Stream(installation().database, feed, place, tokens.digest(me().token), places)
+    # Passed on as it is: the web process knows a stream by its class.
+    response = Response(begun, mimetype="text/event-stream", direct_passthrough=True)
     # Told to proxies such as nginx: hand each frame on at once.
     response.headers["X-Accel-Buffering"] = "no"
     response.headers["Cache-Control"] = "no-cache"
@@ -74,82 +83,52 @@ def _answer(begin: Callable[[], Generator[str, None, None]]) -> Response:
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else 0
+    is_number = text and text.isascii() and text.isdigit() and len(text) < 16
+    return min(int(text), _LAST_NUMBER) if text and is_number else 0
 
 
-class _Frames:
-    """The frames of one viewer. Gives its place back when the server closes it, however the viewer left."""
+class Stream:
+    """One viewer's stream: what is watched, and from which place on. ``session`` is the hash of the login's token.
 
-    def __init__(self, frames: Generator[str, None, None], places: threading.BoundedSemaphore) -> None:
-        self._frames = frames
+    Closing it gives its place among `server.max_streams` back, however the viewer left. Iterating over it is the way
+    of other WSGI servers.
+    """
+
+    def __init__(
+        self, database: Database, feed: Feed, place: Any, session: str, places: threading.BoundedSemaphore
+    ) -> None:
+        self._database = database
         self._places: threading.BoundedSemaphore | None = places
-
-    def __iter__(self) -> Generator[str, None, None]:
-        return self._frames
+        self.feed = feed
+        self.place = place
+        self.session = session
 
     def close(self) -> None:
         places, self._places = self._places, None
         if places:
-            self._frames.close()
             places.release()
 
-
-def _frames(parts: Installation, deployment_id: str, after: int) -> Generator[str, None, None]:
-    database = parts.database
-    sent_status: dict[str, Any] = {}
-    sent_commands: dict[str, dict[str, Any]] = {}
-    # Proxies and browsers learn by the first byte that the stream has begun.
-    yield "retry: 1000\n\n"
-    while not database.bell.is_closed:
-        seen = database.bell.generation
-        with Session(database.engine) as session:
-            # One snapshot: an end that is seen has all its lines before it.
-            deployment = session.scalar(sa.select(Deployment).where(Deployment.id == deployment_id))
-            if deployment is None:
+    def __iter__(self) -> Iterator[bytes]:
+        database, feed, place = self._database, self.feed, self.place
+        yield BEGINNING
+        written_at, check_at = time.monotonic(), 0.0
+        while not database.bell.is_closed:
+            looked_at, seen = time.monotonic(), database.bell.generation
+            feed.look()
+            if looked_at >= check_at:
+                check_at = looked_at + LOGIN_CHECK_S
+                with database.read() as connection:
+                    is_logged_in = bool(sessions.still_open(connection, [self.session]))
+            if feed.is_gone or not is_logged_in:
                 return
-            status = serializers.live_deployment(deployment)
-            commands = [serializers.command_state(command) for command in deployment.commands]
-            pieces, is_more = reading.pieces(session.connection(), deployment_id, after)
-        if status != sent_status:
-            yield _event({"type": "status", "seq": after, "deployment": status})
-            sent_status = status
-        for command in commands:
-            if sent_commands.get(command["id"]) != command:
-                yield _event({"type": "command", "seq": after, "command": command})
-                sent_commands[command["id"]] = command
-        for piece in pieces:
-            after = piece.seq
-            text = piece.data.decode("utf-8", "replace")
-            frame = {"type": "log", "seq": after, "command": piece.command_id, "kind": piece.kind.value, "text": text}
-            yield _event(frame, after)
-        if is_more:
-            continue
-        if status["finished_at"]:
-            yield _event({"type": "done", "seq": after, "status": status["status"]})
-            return
-        if database.wait_for_change(seen, KEEP_ALIVE_S) == seen:
-            yield ": still here\n\n"
-
-
-def _changes(parts: Installation, known: str) -> Generator[str, None, None]:
-    database = parts.database
-    yield "retry: 1000\n\n"
-    written_at = time.monotonic()
-    while not database.bell.is_closed:
-        looked_at, seen = time.monotonic(), database.bell.generation
-        with Session(database.engine) as session:
-            present = reading.changes(session)
-        if present != known:
-            known = present
-            yield _event({"type": "changed", "seen": known})
-            written_at = looked_at
-        elif looked_at - written_at >= LISTS_KEEP_ALIVE_S:
-            yield ": still here\n\n"
-            written_at = looked_at
-        database.wait_for_change(seen, LISTS_KEEP_ALIVE_S)
-        time.sleep(max(0.0, looked_at + LISTS_REST_S - time.monotonic()))
-
-
-def _event(frame: dict[str, Any], number: int | None = None) -> str:
-    head = f"id: {number}\n" if number is not None else ""
-    return f"{head}data: {json.dumps(frame, ensure_ascii=False, separators=(',', ':'))}\n\n"
+            while feed.is_behind(place):
+                portion = feed.portion(place)
+                place, written_at = portion.place, looked_at
+                yield portion.data
+                if portion.is_last:
+                    return
+            if looked_at - written_at >= feed.keep_alive_s:
+                written_at = looked_at
+                yield STILL_HERE
+            database.wait_for_change(seen, feed.keep_alive_s)
+            time.sleep(max(0.0, looked_at + feed.rest_s - time.monotonic()))

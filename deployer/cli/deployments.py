@@ -1,4 +1,4 @@
-"""``deploy`` and ``cancel``, and following a deployment in the terminal."""
+"""``deploy``, ``retry`` and ``cancel``, and following a deployment in the terminal."""
 
 from __future__ import annotations
 
@@ -17,12 +17,9 @@ from deployer.cli.context import Context
 @click.pass_obj
 def deploy(context: Context, project: str, commit: str | None, follow: bool) -> None:
     """Deploy the newest commit of PROJECT's branch now, or a certain one."""
-    from sqlalchemy.orm import Session
-
     from deployer import projects
-    from deployer.deployments import queue, reading
+    from deployer.deployments import queue
 
-    installation = context.installation
     with context.changing("deployment.requested", project, commit) as session:
         deployment_id = queue.deploy_by_hand(
             session.connection(),
@@ -31,6 +28,41 @@ def deploy(context: Context, project: str, commit: str | None, follow: bool) -> 
             context.config.runner.max_queued,
             commit,
         )
+    _enqueued(context, deployment_id, follow=follow)
+
+
+@click.command()
+@click.argument("deployment")
+@click.option("--from-failed", is_flag=True, help="Leave out the steps that succeeded.")
+@click.option("--follow", is_flag=True, help="Show the log as it comes; the exit code tells how it ended.")
+@click.pass_obj
+def retry(context: Context, deployment: str, from_failed: bool, follow: bool) -> None:
+    """Run the commit of DEPLOYMENT (its id, or DEP-0042) again."""
+    from sqlalchemy.orm import Session
+
+    from deployer.deployments import reading
+    from deployer.deployments import retry as again
+
+    with Session(context.installation.database.engine) as session:
+        found = reading.find(session, deployment)
+    with context.changing("deployment.retry_requested", found.ref, again.in_words(from_failed)) as session:
+        new_id = again.retry(
+            session.connection(),
+            found.id,
+            context.actor,
+            context.config.runner.max_queued,
+            from_failed=from_failed,
+        )
+    _enqueued(context, new_id, follow=follow)
+
+
+def _enqueued(context: Context, deployment_id: str, *, follow: bool) -> None:
+    """Say which deployment waits now, and show its log where that was asked for."""
+    from sqlalchemy.orm import Session
+
+    from deployer.deployments import reading
+
+    installation = context.installation
     with Session(installation.database.engine) as session:
         ref = reading.find(session, deployment_id).ref
     click.echo(f"{ref} {context.config.public_url}/deployments/{deployment_id}")

@@ -172,7 +172,9 @@ def _disk(config: Config) -> Iterator[Finding]:
     folder = next(path for path in (config.data_dir, *config.data_dir.parents) if path.exists())
     free = shutil.disk_usage(folder).free
     text = f"{free / (1 << 30):.1f} GiB free at {folder}"
-    if free < LOW_DISK_BYTES:
+    if free < config.storage.min_free_bytes:
+        yield Finding(Level.FAILURE, "disk", text, "Make room: less than storage.min_free_bytes are left.")
+    elif free < LOW_DISK_BYTES:
         yield Finding(Level.WARNING, "disk", text, "Make room: a full disk stops deployments.")
     else:
         yield Finding(Level.OK, "disk", text)

@@ -53,10 +53,17 @@ def follow(database: Database, deployment_id: str) -> str:
 
 
 def _show_start(command: Command, shown: dict[str, Status]) -> None:
-    if command.started_at is None or command.id in shown:
+    if command.id in shown:
+        return
+    if command.status is Status.SKIPPED and command.cause:
+        # Of a retry: what need not run again.
+        shown[command.id] = command.status
+        click.echo(click.style(f"– {only_colours(command.line.splitlines()[0])}: {command.cause}", dim=True))
+    if command.started_at is None:
         return
     shown[command.id] = Status.RUNNING
-    click.echo(click.style(f"▶ {only_colours(command.line.splitlines()[0])}", bold=True))
+    tries = f" (try {command.attempt} of {command.tries})" if command.attempt > 1 else ""
+    click.echo(click.style(f"▶ {only_colours(command.line.splitlines()[0])}{tries}", bold=True))
 
 
 def _show_end(command: Command, shown: dict[str, Status]) -> None:

@@ -69,14 +69,14 @@ def web(context: Context) -> None:
 
 
 @cli.command()
-@click.option("--with-parent", is_flag=True, hidden=True, help="End when the process that started this one ends.")
+@click.option("--with-parent", type=int, hidden=True, help="End with the process of this id, which starts this one.")
 @click.pass_obj
-def runner(context: Context, with_parent: bool) -> None:
+def runner(context: Context, with_parent: int | None) -> None:
     """Start the runner alone."""
     from deployer import journal, serving, systemd
 
     if with_parent:
-        serving.end_with_parent()
+        serving.end_with_parent(with_parent)
     journal.start(context.config)
     installation = context.installation
     systemd.notify("READY=1")
@@ -111,6 +111,7 @@ for _command in (
     servers.server,
     env.env,
     deployments.deploy,
+    deployments.retry,
     deployments.cancel,
     mail.mail,
     audit.audit,

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from deployer.cli import project_options as options
 from deployer.cli.context import Context
-from deployer.errors import InvalidInput
 
 
 @click.group()
@@ -17,13 +17,6 @@ def project() -> None:
     """What is deployed, and how."""
 
 
-_steps = click.option("--step", "steps", multiple=True, help="A command; give it once for each step, in order.")
-_timeout = click.option("--timeout", type=click.IntRange(1), help="Seconds that each of these steps may take.")
-_auto = click.option("--auto-deploy/--no-auto-deploy", default=None, help="Whether a push deploys (default: yes).")
-_mail_on = click.option(
-    "--mail-on", help="What is told by mail: success, failure, recovery, interruption, with commas between; or none."
-)
-_mail_to = click.option("--mail-to", help="Addresses besides the one in the settings, with commas between.")
 _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON.")
 
 
@@ -33,14 +26,20 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON."
     "--repo", required=True, help="The repository's address: https://…, ssh://… or git@host:owner/name.git."
 )
 @click.option("--branch", default="main", show_default=True)
-@_steps
-@_timeout
+@options.steps
+@options.timeout
+@options.retries
+@options.retry_wait
 @click.option("--server", default="", help="The server that it is deployed to (default: this host).")
 @click.option("--path", default="", help="The working copy (default: in a folder of Deployer's own).")
 @click.option("--shell", type=click.Choice(["sh", "bash"]), default="sh", show_default=True)
-@_auto
-@_mail_on
-@_mail_to
+@options.auto
+@options.rerun
+@options.poll
+@options.keep
+@options.keep_days
+@options.mail_on
+@options.mail_to
 @_json
 @click.pass_obj
 def create(
@@ -50,30 +49,40 @@ def create(
     branch: str,
     steps: tuple[str, ...],
     timeout: int | None,
+    retries: int | None,
+    retry_wait: int | None,
     server: str,
     path: str,
     shell: str,
     auto_deploy: bool | None,
+    rerun_interrupted: bool | None,
+    poll_minutes: int | None,
+    keep_deployments: int | None,
+    keep_days: int | None,
     mail_on: str | None,
     mail_to: str | None,
     as_json: bool,
 ) -> None:
     """Make a project; prints the webhook's address and secret."""
     from deployer import project_secrets, projects
-    from deployer.projects import ProjectInput, StepInput
+    from deployer.projects import ProjectInput
 
     installation = context.installation
     wanted = ProjectInput(
         name=name,
         repository_url=repo,
         branch=branch,
-        steps=[StepInput(step, timeout_s=timeout) for step in steps],
+        steps=options.entered_steps(steps, timeout, retries, retry_wait),
         server=server,
         path=path,
         shell=shell,
         auto_deploy=auto_deploy is not False,
+        rerun_interrupted=rerun_interrupted is True,
+        poll_minutes=poll_minutes or None,
+        keep_deployments=keep_deployments or None,
+        keep_days=keep_days or None,
         mail_to=mail_to or "",
-        **_switches(mail_on),
+        **options.mail_switches(mail_on),
     )
     with context.changing("project.created", name) as session:
         made = projects.create(
@@ -92,20 +101,6 @@ def create(
     click.echo(f"  Payload URL   {facts['webhook_url']}")
     click.echo("  Content type  application/json")
     click.echo(f"  Secret        {secret}")
-
-
-def _switches(mail_on: str | None) -> dict[str, bool]:
-    """What ``--mail-on`` says of each occasion; nothing where it was not given."""
-    from deployer.models.notification import Occasion
-
-    if mail_on is None:
-        return {}
-    wanted = {word.strip() for word in mail_on.split(",") if word.strip()} - {"none"}
-    unknown = wanted - set(Occasion)
-    if unknown:
-        words = ", ".join(Occasion)
-        raise InvalidInput({"mail_on": f"{min(unknown)} is none of {words}; write none for no mails."})
-    return {f"mail_on_{occasion}": occasion in wanted for occasion in Occasion}
 
 
 @project.command("list")
@@ -147,6 +142,40 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [row["name"], row["branch"], last["ref"], last["status"], row["repository"]]
 
 
+@project.command()
+@click.argument("name")
+@_json
+@click.pass_obj
+def show(context: Context, name: str, as_json: bool) -> None:
+    """What is known of a project; no secrets."""
+    from sqlalchemy.orm import Session
+
+    from deployer import projects
+    from deployer.api import serializers
+
+    with Session(context.installation.database.engine) as session:
+        found = serializers.project_settings(projects.find(session, name))
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    steps = found.pop("steps")
+    words = {key: _words(value) for key, value in found.items()}
+    width = max(map(len, words))
+    for key, said in words.items():
+        click.echo(f"{key.replace('_', ' ').ljust(width)}  {said}".rstrip())
+    for number, step in enumerate(steps, 1):
+        facts = [f"timeout {step['timeout_s']} s"] if step["timeout_s"] else []
+        if step["retries"]:
+            facts.append(f"{step['retries']} retries, {step['retry_wait_s']} s apart")
+        click.echo(f"step {number}".ljust(width) + f"  {step['name']}" + (f"  ({'; '.join(facts)})" if facts else ""))
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else str(value)
+
+
 def table(rows: list[list[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
@@ -158,14 +187,20 @@ def table(rows: list[list[str]]) -> str:
 @click.option("--name", "new_name")
 @click.option("--repo")
 @click.option("--branch")
-@_steps
-@_timeout
+@options.steps
+@options.timeout
+@options.retries
+@options.retry_wait
 @click.option("--server", help="The server that it is deployed to; “local” is this host.")
 @click.option("--path")
 @click.option("--shell", type=click.Choice(["sh", "bash"]))
-@_auto
-@_mail_on
-@_mail_to
+@options.auto
+@options.rerun
+@options.poll
+@options.keep
+@options.keep_days
+@options.mail_on
+@options.mail_to
 @click.pass_obj
 def edit(
     context: Context,
@@ -175,22 +210,27 @@ def edit(
     branch: str | None,
     steps: tuple[str, ...],
     timeout: int | None,
+    retries: int | None,
+    retry_wait: int | None,
     server: str | None,
     path: str | None,
     shell: str | None,
     auto_deploy: bool | None,
+    rerun_interrupted: bool | None,
+    poll_minutes: int | None,
+    keep_deployments: int | None,
+    keep_days: int | None,
     mail_on: str | None,
     mail_to: str | None,
 ) -> None:
     """Change what is given; steps, if any are given, replace the whole list."""
     from deployer import projects
-    from deployer.projects import StepInput
 
     installation = context.installation
     with context.changing("project.changed", new_name or name, f"was {name}" if new_name else None) as session:
         present = projects.find(session, name)
         wanted = projects.as_input(present, installation.data_dir)
-        changes = {
+        changes: dict[str, Any] = {
             "name": new_name,
             "repository_url": repo,
             "branch": branch,
@@ -199,15 +239,19 @@ def edit(
             "path": "" if path is None and server is not None else path,
             "shell": shell,
             "auto_deploy": auto_deploy,
+            "rerun_interrupted": rerun_interrupted,
             "mail_to": mail_to,
-            **_switches(mail_on),
-            "steps": [StepInput(step, timeout_s=timeout) for step in steps] or None,
+            **options.mail_switches(mail_on),
+            "steps": options.entered_steps(steps, timeout, retries, retry_wait) or None,
         }
+        numbers = {"poll_minutes": poll_minutes, "keep_deployments": keep_deployments, "keep_days": keep_days}
         given = {key: value for key, value in changes.items() if value is not None}
+        # Nothing is said by 0, and left as it was by nothing.
+        given |= {key: value or None for key, value in numbers.items() if value is not None}
         projects.update(
             session,
             present,
-            replace(wanted, **given),  # type: ignore[arg-type]
+            replace(wanted, **given),
             config=context.config,
             data_dir=installation.data_dir,
         )

@@ -1,7 +1,7 @@
 """The state machine of commands, inside that of their deployment.
 
     queued ──► running ──► success | failed | cancelled | interrupted
-       └────► skipped
+       └────► skipped           └ another try: a command of its own, queued ──► …
 
 Each arrow is a guarded ``UPDATE … RETURNING`` that also fences on the runner which claimed the deployment. No row
 returned means that the deployment is another runner's by now: LostClaim, and the runner must stop.
@@ -28,7 +28,11 @@ _commands = table_of(Command)
 
 @dataclass(frozen=True)
 class PlannedCommand:
-    """A command that a deployment will run. ``timeout_s`` is in seconds."""
+    """A command that a deployment will run. ``timeout_s`` and ``retry_wait_s`` are in seconds.
+
+    It is ``attempt`` 1 of ``1 + retries``; a later one waits until ``not_before``. ``skipped_because`` is why it need
+    not run at all: then it is skipped from the beginning.
+    """
 
     id: str
     position: int
@@ -37,26 +41,35 @@ class PlannedCommand:
     line: str
     timeout_s: int
     nonce: str
+    attempt: int = 1
+    retries: int = 0
+    retry_wait_s: int = 0
+    not_before: datetime | None = None
+    skipped_because: str | None = None
 
+    @property
+    def status(self) -> Status:
+        return Status.SKIPPED if self.skipped_because else Status.QUEUED
 
-def plan(connection: sa.Connection, deployment_id: str, commands: Iterable[PlannedCommand]) -> None:
-    """Write down, once, what a deployment will run: later edits of the project do not change it."""
-    rows = [
-        {
-            "id": one.id,
+    def row(self, deployment_id: str) -> dict[str, Any]:
+        """Its columns, as they are before it begins."""
+        facts = {name: value for name, value in vars(self).items() if name != "skipped_because"}
+        return {
+            **facts,
             "deployment_id": deployment_id,
-            "position": one.position,
-            "kind": one.kind,
-            "name": one.name,
-            "line": one.line,
-            "timeout_s": one.timeout_s,
-            "nonce": one.nonce,
-            "status": Status.QUEUED,
+            "status": self.status,
+            "cause": self.skipped_because,
             "output_offset": 0,
             "cut_bytes": 0,
         }
-        for one in commands
-    ]
+
+
+def plan(connection: sa.Connection, deployment_id: str, commands: Iterable[PlannedCommand]) -> None:
+    """Write down, once, what a deployment will run: later edits of the project do not change it.
+
+    Also another try of a command, in the transaction that ends the one before it.
+    """
+    rows = [one.row(deployment_id) for one in commands]
     if rows:
         connection.execute(_commands.insert(), rows)
 
@@ -86,6 +99,7 @@ _PROGRESS = ("output_offset", "cut_bytes", "cut_after_seq")
 _START = _command_arrow(Status.QUEUED, "status", "started_at", "boot_id")
 _RECORD_OUTPUT = _command_arrow(Status.RUNNING, *_PROGRESS)
 _RECORD_BOOT = _command_arrow(Status.RUNNING, "boot_id")
+_RECORD_STOP = _command_arrow(Status.RUNNING, "cause")
 _FINISH = _command_arrow(Status.RUNNING, "status", "exit_code", "cause", "finished_at", *_PROGRESS)
 
 
@@ -112,6 +126,11 @@ def start_command(connection: sa.Connection, command_id: str, runner_id: str, bo
 def record_boot(connection: sa.Connection, command_id: str, runner_id: str, boot_id: str) -> None:
     """In which boot of its place a running command is about to be launched."""
     _move_command(connection, _RECORD_BOOT, command_id, runner_id, {"boot_id": boot_id})
+
+
+def record_stop(connection: sa.Connection, command_id: str, runner_id: str, cause: str) -> None:
+    """Why a running command is about to be ended, so that whoever goes on after a restart knows that it was."""
+    _move_command(connection, _RECORD_STOP, command_id, runner_id, {"cause": cause})
 
 
 def running_command(connection: sa.Connection, deployment_id: str) -> str | None:

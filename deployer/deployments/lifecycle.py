@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from deployer import clock
-from deployer.deployments import command_lifecycle
+from deployer.deployments import command_lifecycle, reruns
 from deployer.errors import LostClaim
 from deployer.models.base import table_of
 from deployer.models.deployment import (
@@ -332,20 +332,26 @@ def end(connection: sa.Connection, deployment_id: str, runner_id: str, status: S
 
 def _end(connection: sa.Connection, deployment_id: str, runner_id: str, status: Status, cause: str | None) -> None:
     now = clock.now()
+    told, rerun = cause, None
+    if status is Status.INTERRUPTED:
+        note, rerun = reruns.after_interruption(connection, deployment_id)
+        told = f"{cause}{note}"
     if not _move(
         connection,
         deployment_id,
         Status.RUNNING,
         status,
         fence=runner_id,
-        detail=cause,
+        detail=told,
         at=now,
         finished_at=now,
-        cause=cause,
+        cause=told,
     ):
         raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")
     command_lifecycle.end_with_deployment(connection, deployment_id, status, cause, now)
     outbox.owe(connection, deployment_id, status, now)
+    if rerun:
+        enqueue(connection, [NewDeployment(id=clock.new_id(), trigger=Trigger.RETRY, **vars(rerun))])
 
 
 def record_commit(connection: sa.Connection, deployment_id: str, runner_id: str, **facts: Any) -> None:

@@ -294,9 +294,8 @@ def deploy_by_hand(
         raise InvalidInput({"steps": "The project has no steps. Add one first."})
     if commit is not None:
         commit = commit.strip().lower()
-        _refuse_commit(connection, project_id, commit)
-    if not _QueueRoom(connection, max_queued).take(None):
-        raise QueueFull(verdicts.QUEUE_FULL)
+        refuse_commit(connection, project_id, commit)
+    require_room(connection, max_queued)
     new = NewDeployment(
         id=clock.new_id(),
         project_id=project_id,
@@ -309,7 +308,14 @@ def deploy_by_hand(
     return new.id
 
 
-def _refuse_commit(connection: sa.Connection, project_id: str, commit: str) -> None:
+def require_room(connection: sa.Connection, max_queued: int) -> None:
+    """Raises QueueFull where what a person asks for cannot wait any more."""
+    if not _QueueRoom(connection, max_queued).take(None):
+        raise QueueFull(verdicts.QUEUE_FULL)
+
+
+def refuse_commit(connection: sa.Connection, project_id: str, commit: str) -> None:
+    """Raises InvalidInput (``commit``) for what is no commit's id, or cannot be brought in this project."""
     problem = git.commit_problem(commit)
     if problem:
         raise InvalidInput({"commit": as_sentence(problem)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,13 +28,19 @@ from deployer.models.project import Project
 from deployer.models.server import Server
 
 PORTION_BYTES = 1024 * 1024
+PIECE_BYTES = 16 * 1024
+_NO_END = 2**31 - 1
 
 # No more digits than the number's column holds: a longer one is nobody's.
 _REFERENCE = re.compile(r"DEP-0*([1-9][0-9]{0,8})\Z", re.IGNORECASE)
 _chunks = table_of(LogChunk)
 _SELECT_PIECES = (
     sa.select(_chunks.c.seq, _chunks.c.command_id, _chunks.c.kind, _chunks.c.data, _chunks.c.lines)
-    .where(_chunks.c.deployment_id == sa.bindparam("id"), _chunks.c.seq > sa.bindparam("after"))
+    .where(
+        _chunks.c.deployment_id == sa.bindparam("id"),
+        _chunks.c.seq > sa.bindparam("after"),
+        _chunks.c.seq <= sa.bindparam("until"),
+    )
     .order_by(_chunks.c.seq)
     .execution_options(stream_results=True, yield_per=4)
 )
@@ -59,6 +65,26 @@ def find(session: Session, id_or_ref: str) -> Deployment:
     if deployment is None:
         raise NotFound("Deployment not found")
     return deployment
+
+
+def retries_of(session: Session, deployment: Deployment) -> Sequence[Deployment]:
+    """The deployments that run a deployment's commit again, in their order."""
+    return session.scalars(
+        sa.select(Deployment)
+        .where(
+            Deployment.project_id == deployment.project_id,
+            Deployment.number > deployment.number,
+            Deployment.retry_of == deployment.id,
+        )
+        .order_by(Deployment.number)
+    ).all()
+
+
+def retried_by(session: Session, deployment: Deployment) -> Deployment | None:
+    """The one whose commit a deployment runs again; None where it is none such, or where that one is gone."""
+    if deployment.retry_of is None:
+        return None
+    return session.scalar(sa.select(Deployment).where(Deployment.id == deployment.retry_of))
 
 
 def active(session: Session) -> Sequence[Deployment]:
@@ -138,17 +164,39 @@ def newest_of_each(session: Session) -> dict[str, Deployment]:
     return {deployment.project_id: deployment for deployment in found}
 
 
-def pieces(connection: sa.Connection, deployment_id: str, after: int) -> tuple[list[LogPiece], bool]:
-    """The log from the line behind ``after`` on, in portions of about 1 MiB; and whether more is there already."""
+def pieces(
+    connection: sa.Connection,
+    deployment_id: str,
+    after: int,
+    *,
+    until: int = _NO_END,
+    portion_bytes: int = PORTION_BYTES,
+) -> tuple[list[LogPiece], bool]:
+    """The log behind the line ``after`` up to the end of a chunk, ``until``, in portions of about so many bytes; and
+    whether more of it is there already."""
     found: list[LogPiece] = []
     size = 0
-    with connection.execute(_SELECT_PIECES, {"id": deployment_id, "after": after}) as rows:
+    with connection.execute(_SELECT_PIECES, {"id": deployment_id, "after": after, "until": until}) as rows:
         for seq, command_id, kind, data, lines in rows:
-            if size >= PORTION_BYTES:
-                return found, True
-            found.append(LogPiece(seq, command_id, kind, _from_line(data, after - (seq - lines))))
-            size += len(data)
+            before = max(after, seq - lines)
+            for last, part in _numbered(_from_line(data, before - (seq - lines)), before):
+                if size >= portion_bytes:
+                    return found, True
+                found.append(LogPiece(last, command_id, kind, part))
+                size += len(part)
     return found, False
+
+
+def _numbered(data: bytes, before: int) -> Iterator[tuple[int, bytes]]:
+    """``data``, whose first line follows the number ``before``, in parts that end with a line, of about 16 KiB; each
+    with the number of its last line."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + PIECE_BYTES - 1) + 1 if len(data) - start > PIECE_BYTES else 0
+        part = data[start : end or len(data)]
+        before += part.count(b"\n") + (not part.endswith(b"\n"))
+        yield before, part
+        start += len(part)
 
 
 def _from_line(data: bytes, skipped: int) -> bytes:
@@ -172,24 +220,81 @@ def log_of(connection: sa.Connection, command: Command, limit: int) -> bytes:
         .order_by(_chunks.c.seq)
     )
     sizes: list[tuple[int, int]] = [(seq, size) for seq, size in rows]
-    head, tail = _ends(sizes, limit)
-    wanted = head + tail
+    total = sum(size for _, size in sizes)
+    if total <= limit:
+        pieces = _data_of(connection, command, [seq for seq, _ in sizes])
+        whole = b"".join(pieces.values())
+        cut_at = _cut_in(command, pieces)
+        return whole if cut_at is None else whole[:cut_at] + cut_note(command.cut_bytes) + whole[cut_at:]
+    head = b"".join(_data_of(connection, command, _first(sizes, limit // 2)).values())
+    head = head[: _line_end(head, limit // 2)]
+    pieces = _data_of(connection, command, _first(sizes[::-1], limit // 2)[::-1])
+    tail = b"".join(pieces.values())
+    start = _line_start(tail, len(tail) - limit // 2)
+    left_out = total - len(head) - (len(tail) - start)
+    cut_at = _cut_in(command, pieces)
+    if cut_at is None or cut_at <= start:
+        return head + cut_note(left_out + command.cut_bytes) + tail[start:]
+    # The tail goes back to where output was cut as it was stored.
+    return head + cut_note(left_out) + tail[start:cut_at] + cut_note(command.cut_bytes) + tail[cut_at:]
+
+
+def _data_of(connection: sa.Connection, command: Command, wanted: Sequence[int]) -> dict[int, bytes]:
+    """Chunks that follow each other in a command's log, by their numbers."""
+    if not wanted:
+        return {}
     found = connection.execute(
-        sa.select(_chunks.c.seq, _chunks.c.data).where(
-            _chunks.c.deployment_id == command.deployment_id, _chunks.c.seq.in_(wanted)
+        sa.select(_chunks.c.seq, _chunks.c.data)
+        .where(
+            _chunks.c.deployment_id == command.deployment_id,
+            _chunks.c.seq.between(wanted[0], wanted[-1]),
+            _chunks.c.command_id == command.id,
         )
+        .order_by(_chunks.c.seq)
     )
-    data: dict[int, bytes] = {row.seq: row.data for row in found}
-    # The cut made while it was stored lies behind the head; one made here lies between head and tail.
-    left_out = sum(size for _, size in sizes) - sum(len(part) for part in data.values())
-    parts: list[bytes] = []
-    for seq in wanted:
-        parts.append(data[seq])
-        if seq == command.cut_after_seq and command.cut_bytes and left_out <= 0:
-            parts.append(cut_note(command.cut_bytes))
-        elif left_out > 0 and head and seq == head[-1]:
-            parts.append(cut_note(left_out + command.cut_bytes))
-    return b"".join(parts)
+    return {row.seq: row.data for row in found}
+
+
+def _cut_in(command: Command, pieces: dict[int, bytes]) -> int | None:
+    """How far into these chunks output was cut as it was stored; None where it was not."""
+    if not command.cut_bytes or command.cut_after_seq not in pieces:
+        return None
+    return sum(len(data) for seq, data in pieces.items() if seq <= (command.cut_after_seq or 0))
+
+
+def _first(sizes: Sequence[tuple[int, int]], wanted: int) -> list[int]:
+    """The numbers of the first chunks that together have at least so many bytes."""
+    found: list[int] = []
+    for seq, size in sizes:
+        if wanted <= 0:
+            break
+        found.append(seq)
+        wanted -= size
+    return found
+
+
+def _line_end(data: bytes, limit: int) -> int:
+    """Where to end a head of at most ``limit`` bytes: behind a line where one ends nearby, or between characters."""
+    end = data.rfind(b"\n", limit // 2, limit) + 1
+    return end or _character(data, limit)
+
+
+def _line_start(data: bytes, least: int) -> int:
+    """Where to begin a tail that may begin at ``least``: the same, seen from the other side."""
+    newline = data.find(b"\n", least, least + (len(data) - least) // 2)
+    if newline >= 0:
+        return newline + 1
+    while least < len(data) and data[least] & 0xC0 == 0x80:
+        least += 1
+    return least
+
+
+def _character(data: bytes, end: int) -> int:
+    """The last boundary between characters of UTF-8 up to ``end``, as far as there are any."""
+    for back in range(4):
+        if end - back <= 0 or end - back >= len(data) or data[end - back] & 0xC0 != 0x80:
+            return end - back
+    return end
 
 
 def end_of_log(connection: sa.Connection, command: Command, limit: int) -> tuple[bytes, bool]:
@@ -215,22 +320,32 @@ def cut_note(size: int) -> bytes:
     return f"\n[… {size} bytes of output were left out here …]\n".encode()
 
 
-def _ends(sizes: Sequence[tuple[int, int]], limit: int) -> tuple[list[int], list[int]]:
-    """Numbers of the chunks of the first and of the last ``limit / 2`` bytes (all, where they fit)."""
-    if sum(size for _, size in sizes) <= limit:
-        return [seq for seq, _ in sizes], []
-    head: list[int] = []
-    used = 0
-    for seq, size in sizes:
-        if used + size > limit // 2 and head:
-            break
-        head.append(seq)
-        used += size
-    tail: list[int] = []
-    used = 0
-    for seq, size in reversed(sizes[len(head) :]):
-        if used + size > limit // 2:
-            break
-        tail.append(seq)
-        used += size
-    return head, tail[::-1]
+_running = table_of(Deployment).alias()
+_at_work = table_of(Project).alias()
+_WAITS_FOR_NOTHING = (
+    sa.select(sa.literal(1))
+    .select_from(Deployment)
+    .join(Project, Project.id == Deployment.project_id)
+    .where(
+        Deployment.status == QUEUED,
+        ~sa.select(sa.literal(1))
+        .where(
+            _running.c.status == RUNNING,
+            _at_work.c.id == _running.c.project_id,
+            _at_work.c.server_id.is_not_distinct_from(Project.server_id),
+        )
+        .correlate(Project)
+        .exists(),
+    )
+    .limit(1)
+)
+_NEWEST_START = (
+    sa.select(Deployment.id).where(Deployment.started_at.is_not(None)).order_by(Deployment.started_at.desc())
+)
+
+
+def standstill(connection: sa.Connection) -> str | None:
+    """Where something waits though nothing runs where it is to: what began last, which should be another one soon."""
+    if connection.scalar(_WAITS_FOR_NOTHING) is None:
+        return None
+    return connection.scalar(_NEWEST_START.limit(1)) or ""

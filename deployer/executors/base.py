@@ -137,6 +137,10 @@ class Executor(Protocol):
 
     def look(self, run_id: str) -> Look: ...
 
+    def age_s(self, run_id: str) -> float | None:
+        """For how many seconds a run has been under way, by what the place's kernel counts: no clock that is set
+        changes it. None where that cannot be told: it has not begun, or began in an earlier boot."""
+
     def read(self, run_id: str, offset: int, limit: int) -> bytes:
         """At most ``limit`` bytes of output from ``offset``; fewer at its end, as the last look saw it or later."""
 

@@ -31,7 +31,9 @@ class LocalExecutor:
         self._spool = spool
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._script = spool / "run"
-        _write_private(self._script, launcher.SCRIPT.encode())
+        if processes.read(str(self._script)) != launcher.SCRIPT.encode():
+            # A runner that comes back on a full disk finds it there.
+            _write_private(self._script, launcher.SCRIPT.encode())
         self._children: list[subprocess.Popen[bytes]] = []
         self._inotify = INotify(nonblocking=True)
         self._watches: dict[str, int] = {}
@@ -109,6 +111,12 @@ class LocalExecutor:
         if code is not None:
             return Look(RunState.EXITED, size, code, is_earlier)
         return Look(RunState.ALIVE if is_alive else RunState.LOST, size, None, is_earlier)
+
+    def age_s(self, run_id: str) -> float | None:
+        launched = self._launched(run_id)
+        if launched is None or launched.boot_id != processes.boot_id():
+            return None
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - launched.start_ticks / processes.TICKS_PER_S)
 
     def read(self, run_id: str, offset: int, limit: int) -> bytes:
         try:

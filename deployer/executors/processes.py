@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
 
 @dataclass(frozen=True)
 class Stat:
-    """``start_ticks`` together with the pid and the boot id names a process for good."""
+    """``start_ticks``, since the boot, together with the pid and the boot id names a process for good."""
 
     pid: int
     state: str

@@ -110,6 +110,10 @@ class SshExecutor:
             self._poll_s = FIRST_POLL_S
         return look
 
+    def age_s(self, run_id: str) -> float | None:
+        ticks, _, ticks_per_s = self._call(f"age {_words(run_id)}".encode()).text.strip().partition(" ")
+        return max(0.0, int(ticks) / int(ticks_per_s)) if ticks_per_s else None
+
     def read(self, run_id: str, offset: int, limit: int) -> bytes:
         ahead = self._ahead.pop(run_id, b"")
         if offset != self._read_to.get(run_id, 0) or not ahead:

@@ -80,6 +80,13 @@ look() {
   [ ! -e "$d/output" ] || dd if="$d/output" bs="$3" count=1 iflag=skip_bytes skip="$2"
 }
 
+# age RUN: since its launcher began, and how many of these are a second. What begins now tells the present moment.
+age() {
+  fence_of "$spool/$1" && [ "$fence" = "$boot" ] || return 0
+  now=$(/bin/sh -c 'IFS= read -r line < /proc/$$/stat; set -- ${line##*) }; echo "${20}"')
+  echo "$((now - started)) $(getconf CLK_TCK 2>/dev/null || echo 100)"
+}
+
 size_of() { wc -c < "$spool/$1/output"; }
 
 # started_by RUN DEPLOYMENT: what carries the deployment's id, and what is left of the command's session. While no

@@ -144,7 +144,7 @@ class Deployment(Base):
     from_step: Mapped[int | None]
 
     project: Mapped[Project] = relationship()
-    commands: Mapped[list[Command]] = relationship(order_by="Command.position", viewonly=True)
+    commands: Mapped[list[Command]] = relationship(order_by="[Command.position, Command.attempt]", viewonly=True)
 
     @property
     def ref(self) -> str:
@@ -195,6 +195,16 @@ class Command(Base):
     cut_bytes: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     # The number after which the cut lies; chunks up to it are the head.
     cut_after_seq: Mapped[int | None]
+
+    @property
+    def tries(self) -> int:
+        """How often its step is tried at most."""
+        return self.retries + 1
+
+    @property
+    def tells_its_try(self) -> bool:
+        """Whether it is worth a word which try it is: of the first only once it has failed."""
+        return self.retries > 0 and (self.attempt > 1 or self.status is Status.FAILED)
 
 
 class ChunkKind(StrEnum):

@@ -178,7 +178,8 @@ def _culprit(deployment: Deployment) -> Command | None:
     """The command with which a deployment ended, where it ended badly."""
     if deployment.status is Status.SUCCESS:
         return None
-    return next((one for one in deployment.commands if one.status is deployment.status), None)
+    # The last: before it there may be tries that failed, of this step or of one that succeeded in the end.
+    return next((one for one in reversed(deployment.commands) if one.status is deployment.status), None)
 
 
 def _end_of_log(connection: sa.Connection, command: Command, redactor: Redactor) -> bytes:

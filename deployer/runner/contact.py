@@ -94,6 +94,9 @@ class Contact:
     def look(self, run_id: str) -> Look:
         return self._keep(lambda: self._executor.look(run_id))
 
+    def age_s(self, run_id: str) -> float | None:
+        return self._keep(lambda: self._executor.age_s(run_id))
+
     def read(self, run_id: str, offset: int, limit: int) -> bytes:
         return self._keep(lambda: self._executor.read(run_id, offset, limit))
 

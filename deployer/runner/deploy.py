@@ -7,16 +7,15 @@ every part of it looks first at what is already there.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
-
-import sqlalchemy as sa
 
 from deployer import clock, journal, project_secrets, servers, settings
 from deployer.commands import git
 from deployer.db import retrying
-from deployer.deployments import command_lifecycle, lifecycle
+from deployer.deployments import retry
+from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.errors import DeployerError, ExecutorError, LostClaim
 from deployer.executors.base import Executor, RunState
 from deployer.executors.launcher import end_mark
@@ -27,10 +26,11 @@ from deployer.models.server import Server
 from deployer.runner import job
 from deployer.runner.commit import Repository
 from deployer.runner.contact import Contact, OutOfContact
-from deployer.runner.follow import Ending, Follower
+from deployer.runner.follow import Ending, Follower, Stop
 from deployer.runner.inputs import Inputs
 from deployer.runner.log_sink import LogSink, Numbering
-from deployer.runner.plan import RUN_HERE, plan
+from deployer.runner.plan import RUN_HERE, another_try, plan
+from deployer.runner.record import Next, Outcome, Record
 from deployer.runner.revision import Revision
 from deployer.security.redaction import Redactor
 
@@ -59,17 +59,15 @@ class Deploy:
         self._config = installation.config
         self._vault = installation.vault
         self._here = here
+        self._id = deployment_id
+        self._record = Record(self._database, deployment_id, runner_id)
         self._contact = self._contact_with(remote) if remote else None
         self._there: Executor = self._contact or here
         self._at_contact = at_contact
-        self._runner_id = runner_id
-        self._id = deployment_id
         with self._database.read() as connection:
             self._deployment, self._commands = job.load(connection, deployment_id)
             self._extra_path = settings.extra_path(connection)
             self._numbering = Numbering.of(connection, deployment_id)
-        self._asked_at = -1
-        self._canceller: str | None = None
         self._cause: str | None = None
         self._project = self._deployment.project
         if self._contact:
@@ -88,7 +86,7 @@ class Deploy:
         return Contact(
             remote,
             reconnect_for_s=self._config.ssh.reconnect_for,
-            cancelled_by=self._cancelled_by,
+            cancelled_by=self._record.cancelled_by,
             tell=self._tell,
         )
 
@@ -129,48 +127,50 @@ class Deploy:
     def _run_commands(self) -> Status:
         if not self._commands:
             self._commands = self._plan()
-        for position, command in enumerate(self._commands):
-            if command.status.is_final:
-                continue
-            is_queued = command.status is Status.QUEUED
-            if position and is_queued and self._commands[position - 1].kind is CommandKind.FETCH:
+        status: Status | None = None
+        while status is None:
+            status = self._run_next()
+        return status
+
+    def _run_next(self) -> Status | None:
+        """Run the first command that has not ended; the deployment's status where it ended with it."""
+        command, *rest = (one for one in self._commands if not one.status.is_final)
+        done = [one for one in self._commands if one.status.is_final and one.status is not Status.SKIPPED]
+        if command.status is Status.QUEUED:
+            if done and done[-1].kind is CommandKind.FETCH:
                 found = self._revision.settle()
                 if found.sha is None:
                     return self._end(Status.SUPERSEDED if found.is_stale else Status.FAILED, found.cause)
-            status = self._run_command(command, self._commands[position + 1 :])
-            if status is not Status.SUCCESS:
-                return status
-        return Status.SUCCESS
-
-    # What will run ----------------------------------------------------------------------------------------------
+            by = self._wait_for(command) or self._record.begin(self._next(command))
+            if by:
+                return self._end(Status.CANCELLED, f"cancelled by {by}")
+        return self._run_command(command, rest)
 
     def _plan(self) -> list[Command]:
         """Write down what this deployment runs, and begin with it; later edits of the project do not change it."""
-        planned = plan(self._deployment, self._working_copy() if self._there is self._here else None, self._config)
-        commands = [
-            Command(**vars(one), deployment_id=self._id, status=Status.QUEUED, output_offset=0, cut_bytes=0)
-            for one in planned
-        ]
+        working_copy = self._working_copy() if self._there is self._here else None
+        with self._database.read() as connection:
+            skipped = retry.skipped_steps(connection, self._deployment)
+        # The first runs here.
+        return self._record.plan(plan(self._deployment, working_copy, self._config, skipped), self._here.boot_id())
 
-        def write() -> None:
-            with self._database.write() as connection:
-                command_lifecycle.plan(connection, self._id, planned)
-                if not lifecycle.cancel_requested_by(connection, self._id):
-                    commands[0].started_at = self._start(connection, commands[0])
+    def _wait_for(self, command: Command) -> str | None:
+        """Wait until another try may begin; who asked for the deployment's end meanwhile."""
+        if command.not_before is None:
+            return None
+        # By the clock only once: it may be set while somebody waits.
+        left_s = (command.not_before - clock.now()).total_seconds()
+        until = time.monotonic() + min(left_s, command.retry_wait_s)
+        while True:
+            seen = self._database.bell.generation
+            by = self._record.cancelled_by()
+            left_s = until - time.monotonic()
+            if by or left_s <= 0:
+                return by
+            self._database.wait_for_change(seen, left_s)
 
-        retrying(write)
-        if commands[0].started_at:
-            commands[0].status = Status.RUNNING
-        return commands
-
-    # A command --------------------------------------------------------------------------------------------------
-
-    def _run_command(self, command: Command, rest: Sequence[Command]) -> Status:
-        """Run a command, or go on with it after a restart; its status on record."""
-        if command.status is not Status.RUNNING:
-            by = self._begin(command)
-            if by:
-                return self._end(Status.CANCELLED, f"cancelled by {by}")
+    def _run_command(self, command: Command, rest: Sequence[Command]) -> Status | None:
+        """Follow a command that has begun, also after a restart; the deployment's status where it ended with it."""
         sink = self._present_sink = self._sink(command)
         if command.id == self._resumed_id:
             with self._database.read() as connection:
@@ -189,14 +189,14 @@ class Deploy:
             ending = Ending(error.status, None, error.cause)
         if ending.status is Status.SUCCESS and not rest:
             self._name_survivors(command, sink)
-        status = self._record(command, sink, ending, rest)
+        status = self._end_command(command, sink, ending, rest)
         self._place_of(command).collect(command.id)
         return status
 
     def _follow(self, command: Command, sink: LogSink) -> Ending:
         try:
             if command.boot_id is None:
-                self._record_boot(command)
+                self._record.boot(command, self._place_of(command).boot_id())
             if command.kind is CommandKind.SEND:
                 # Asked first, so that a server that is down or another one is named as such.
                 self._there.boot_id()
@@ -219,22 +219,12 @@ class Deploy:
 
         retrying(write)
 
-    def _record_boot(self, command: Command) -> None:
-        boot_id = self._place_of(command).boot_id()
-
-        def write() -> None:
-            with self._database.write() as connection:
-                command_lifecycle.record_boot(connection, command.id, self._runner_id, boot_id)
-
-        retrying(write)
-        command.boot_id = boot_id
-
     def _tell(self, line: str) -> None:
         """A line about the server, in the log of the command that waits for it."""
         log.warning("%s %s: %s", self._deployment.ref, self._project.name, line)
         if self._present_sink:
             self._present_sink.system(line)
-            self._save(self._present_sink)
+            self._record.save(self._present_sink)
 
     def _with_advice(self, command: Command, ending: Ending) -> Ending:
         """A failed fetch is nearly always about the address or the credential: say what to do."""
@@ -263,74 +253,49 @@ class Deploy:
     def _title(command: Command) -> str:
         return f"step '{command.name}'" if command.kind is CommandKind.STEP else f"'{command.line}'"
 
-    def _begin(self, command: Command) -> str | None:
-        """Mark the command as running, unless somebody asked for the deployment's end: then who."""
-
-        def write() -> str | None:
-            with self._database.write() as connection:
-                by = lifecycle.cancel_requested_by(connection, self._id)
-                if not by:
-                    command.started_at = self._start(connection, command)
-                return by
-
-        by = retrying(write)
-        if not by:
-            command.status = Status.RUNNING
-        return by
-
-    def _start(self, connection: sa.Connection, command: Command) -> datetime:
-        # No server is waited for in a transaction: where one is not connected, the launch is preceded by a record.
+    def _next(self, command: Command) -> Next:
+        # No server is waited for here: where one is not connected, the launch is preceded by a record.
         place = self._place_of(command)
         is_known = place is self._here or (self._contact is not None and self._contact.is_up)
-        command.boot_id = place.boot_id() if is_known else None
-        return command_lifecycle.start_command(connection, command.id, self._runner_id, command.boot_id)
+        return Next(command, place.boot_id() if is_known else None)
 
-    def _record(self, command: Command, sink: LogSink, ending: Ending, rest: Sequence[Command]) -> Status:
-        """Commit a command's end with its last output and with what follows it: the deployment's end, or the next
-        command's beginning (after a fetch, the commit has to be settled first)."""
-        is_over = ending.status is not Status.SUCCESS or not rest
-        following = rest[0] if rest and not is_over and command.kind is not CommandKind.FETCH else None
+    def _end_command(self, command: Command, sink: LogSink, ending: Ending, rest: Sequence[Command]) -> Status | None:
+        """Record a command's end with what follows it: another try, the next command's beginning (after a fetch, the
+        commit has to be settled first), or the deployment's end."""
         cause = self._redactor.fresh().text(ending.cause) if ending.cause else None
-        deployed_sha = self._revision.deployed(command) if is_over else None
-        ended, ended_cause = ending.status, cause
-        is_success = is_over and ended is Status.SUCCESS
-        if is_success and (broken := self._revision.broken(deployed_sha, self._commands)):
-            ended, ended_cause = Status.FAILED, broken
-        self._cause = ended_cause
+        ending = replace(ending, cause=cause)
+        if ending.is_its_own and (again := another_try(command)):
+            return self._try_again(command, sink, ending, again)
+        if ending.status is Status.SUCCESS and rest:
+            following = None if command.kind is CommandKind.FETCH else self._next(rest[0])
+            return self._record.end_command(command, sink, ending, following=following)
+        outcome = self._outcome(command, ending)
+        self._cause = outcome.cause
+        return self._record.end_command(command, sink, ending, outcome=outcome)
 
-        def write() -> Status:
-            with self._database.write() as connection:
-                command_lifecycle.finish_command(
-                    connection,
-                    command.id,
-                    self._runner_id,
-                    ending.status,
-                    exit_code=ending.exit_code,
-                    cause=cause,
-                    progress=sink.store(connection),
-                )
-                if is_over:
-                    if deployed_sha:
-                        lifecycle.record_commit(connection, self._id, self._runner_id, deployed_sha=deployed_sha)
-                    lifecycle.end(connection, self._id, self._runner_id, ended, ended_cause)
-                elif following:
-                    by = lifecycle.cancel_requested_by(connection, self._id)
-                    if by:
-                        lifecycle.cancel(connection, self._id, self._runner_id, f"cancelled by {by}")
-                        return Status.CANCELLED
-                    following.started_at = self._start(connection, following)
-            return ended
-
-        status = retrying(write)
-        sink.settle()
-        command.status = ending.status
-        if following and status is Status.SUCCESS:
-            following.status = Status.RUNNING
+    def _try_again(self, command: Command, sink: LogSink, ending: Ending, again: PlannedCommand) -> Status | None:
+        """Record the end of a try, and that another one follows; it begins with that where there is nothing to wait
+        for."""
+        wait = f" in {clock.duration_words(again.retry_wait_s)}" if again.not_before else ""
+        line = f"Trying again{wait}: try {again.attempt} of {command.tries}."
+        log.info("%s %s: %s. %s", self._deployment.ref, self._project.name, ending.cause, line)
+        sink.system(line)
+        begun = self._record.command_of(again)
+        following = None if again.not_before else self._next(begun)
+        status = self._record.end_command(command, sink, ending, another_try=again, following=following)
+        self._commands.insert(self._commands.index(command) + 1, begun)
         return status
 
+    def _outcome(self, command: Command, last: Ending) -> Outcome:
+        """How the deployment ends with its last command."""
+        deployed_sha = self._revision.deployed(command)
+        if last.status is Status.SUCCESS and (broken := self._revision.broken(deployed_sha, self._commands)):
+            return Outcome(Status.FAILED, broken, deployed_sha)
+        if last.is_its_own and command.attempt > 1:
+            return Outcome(last.status, f"{last.cause}, after {command.attempt} tries", deployed_sha)
+        return Outcome(last.status, last.cause, deployed_sha)
+
     def _follower(self, command: Command, sink: LogSink) -> Follower:
-        assert command.started_at is not None
-        elapsed = max(0.0, (clock.now() - command.started_at).total_seconds())
         return Follower(
             self._place_of(command),
             sink,
@@ -338,13 +303,32 @@ class Deploy:
             deploy_id=self._id,
             title=self._title(command),
             place=self._place_name(command),
-            seconds_left=command.timeout_s - elapsed,
+            seconds_left=command.timeout_s - self._elapsed_s(command),
             timeout_s=command.timeout_s,
             grace_s=self._config.runner.cancel_grace,
             max_output_bytes=self._config.logs.max_spool_bytes,
-            cancelled_by=self._cancelled_by,
-            save=lambda: self._save(sink),
+            cancelled_by=self._record.cancelled_by,
+            save=lambda cause: self._save(sink, command, cause),
+            stop=self._stop_under_way(command),
         )
+
+    def _stop_under_way(self, command: Command) -> Stop | None:
+        """Why an earlier runner was ending a command: of one that runs, the cause is written when its end begins."""
+        if not command.cause:
+            return None
+        by = self._record.cancelled_by()
+        is_cancel = by is not None and command.cause == self._redactor.fresh().text(f"cancelled by {by}")
+        return Stop(Status.CANCELLED if is_cancel else Status.FAILED, command.cause)
+
+    def _elapsed_s(self, command: Command) -> float:
+        """For how long a command has been running, if another runner began it."""
+        if command.id != self._resumed_id:
+            return 0.0
+        age_s = self._place_of(command).age_s(command.id)
+        if age_s is not None:
+            return age_s
+        assert command.started_at is not None
+        return max(0.0, (clock.now() - command.started_at).total_seconds())
 
     def _sink(self, command: Command) -> LogSink:
         return LogSink(
@@ -359,22 +343,9 @@ class Deploy:
             cut_after_seq=command.cut_after_seq,
         )
 
-    def _save(self, sink: LogSink) -> None:
-        def write() -> None:
-            with self._database.write(alone=False) as connection:
-                sink.flush(connection, self._runner_id)
-
-        retrying(write)
-        sink.settle()
-
-    def _cancelled_by(self) -> str | None:
-        """Who asked for the end, if anybody did; asked again only when something was committed."""
-        seen = self._database.bell.generation
-        if seen != self._asked_at:
-            self._asked_at = seen
-            with self._database.read() as connection:
-                self._canceller = lifecycle.canceller(connection, self._id, self._runner_id)
-        return self._canceller
+    def _save(self, sink: LogSink, command: Command, cause: str | None) -> None:
+        """Commit what the sink has; with ``cause``, also that its command is being ended, and why."""
+        self._record.save(sink, command, self._redactor.fresh().text(cause) if cause else None)
 
     def _name_survivors(self, command: Command, sink: LogSink) -> None:
         try:
@@ -389,14 +360,8 @@ class Deploy:
     def _working_copy(self) -> Repository:
         return Repository(self._there, self._inputs.working_copy())
 
-    # Its end outside a command ----------------------------------------------------------------------------------
-
     def _end(self, status: Status, cause: str) -> Status:
+        """The deployment's end outside a command."""
         self._cause = cause
-
-        def write() -> None:
-            with self._database.write() as connection:
-                lifecycle.end(connection, self._id, self._runner_id, status, cause)
-
-        retrying(write)
+        self._record.end(Outcome(status, cause))
         return status

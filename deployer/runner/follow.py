@@ -37,11 +37,15 @@ SURVIVOR_POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Ending:
-    """How a command ended; ``cause`` in words a person can act on."""
+    """How a command ended; ``cause`` in words a person can act on.
+
+    ``is_its_own`` says that it ran and failed by itself or took too long, so that another try makes sense.
+    """
 
     status: Status
     exit_code: int | None = None
     cause: str | None = None
+    is_its_own: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,15 @@ class Stop:
 
     status: Status
     cause: str
-    line: str
+    line: str = ""
 
 
 class Follower:
     """Follows one command.
 
     ``title`` and ``place`` are what people call it and where it runs; ``cancelled_by`` says who asked for its end,
-    and ``save`` commits what the sink has.
+    and ``save`` commits what the sink has, with the cause of a stop that begins. ``stop`` is one that an earlier
+    runner began.
     """
 
     def __init__(
@@ -74,7 +79,8 @@ class Follower:
         grace_s: float,
         max_output_bytes: int,
         cancelled_by: Callable[[], str | None],
-        save: Callable[[], None],
+        save: Callable[[str | None], None],
+        stop: Stop | None = None,
     ) -> None:
         self._executor = executor
         self._sink = sink
@@ -88,10 +94,11 @@ class Follower:
         self._max_output_bytes = max_output_bytes
         self._cancelled_by = cancelled_by
         self._save = save
-        self._stop: Stop | None = None
+        # Whether what runs was told to end before that runner went is not known: it is told (again).
+        self._stop = stop
         self._is_told = False
         self._is_incomplete = False
-        self._kill_at = 0.0
+        self._kill_at = time.monotonic() + grace_s if stop else 0.0
         self._killed_at: float | None = None
         self._exit_seen_at: float | None = None
         self._next_flush = time.monotonic() + FIRST_FLUSH_S
@@ -134,7 +141,7 @@ class Follower:
 
     def _flush(self) -> None:
         if self._sink.has_pending:
-            self._save()
+            self._save(None)
             self._next_flush = time.monotonic() + FLUSH_INTERVAL_S
 
     def _skip(self, target: int) -> None:
@@ -179,7 +186,7 @@ class Follower:
     def _begin_stop(self, stop: Stop) -> None:
         self._stop = stop
         self._sink.system(f"{stop.line} Ending everything that the command started.")
-        self._flush()
+        self._save(stop.cause)
         self._is_told = self._executor.stop(self._run_id, self._deploy_id, force=False)
         self._kill_at = time.monotonic() + self._grace_s
 
@@ -214,12 +221,12 @@ class Follower:
     def _exited(self, look: Look) -> Ending:
         self._sink.finish()
         if self._stop:
-            return Ending(self._stop.status, look.exit_code, self._stop.cause)
+            return self._stopped(look)
         if look.exit_code == 0:
             return Ending(Status.SUCCESS, 0)
         if look.is_from_earlier_boot and look.exit_code in (128 + 15, 128 + 9):
             return Ending(Status.INTERRUPTED, look.exit_code, f"{self._place} was rebooted while {self._title} ran")
-        return Ending(Status.FAILED, look.exit_code, f"{self._title} {exit_words(look.exit_code)}")
+        return Ending(Status.FAILED, look.exit_code, f"{self._title} {exit_words(look.exit_code)}", is_its_own=True)
 
     def _lost(self, look: Look) -> Ending:
         self._sink.finish()
@@ -233,9 +240,13 @@ class Follower:
         return Ending(Status.INTERRUPTED, None, cause)
 
     def _ended_by(self, look: Look) -> Ending:
-        assert self._stop is not None
         self._sink.finish()
-        return Ending(self._stop.status, look.exit_code, self._stop.cause)
+        return self._stopped(look)
+
+    def _stopped(self, look: Look) -> Ending:
+        assert self._stop is not None
+        stop = self._stop
+        return Ending(stop.status, look.exit_code, stop.cause, is_its_own=stop.status is Status.FAILED)
 
     def _vanished(self) -> Ending:
         self._sink.finish()

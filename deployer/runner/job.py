@@ -10,20 +10,20 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from deployer.models.base import Base, table_of
-from deployer.models.deployment import Command, Deployment
+from deployer.models.deployment import Command, Deployment, Trigger
 from deployer.models.project import Project, Step, Variable
 from deployer.models.server import Server
 
 M = TypeVar("M", bound=Base)
 
 
-def _rows_of(model: type[Base], key: str, order: str) -> sa.Select[Any]:
+def _rows_of(model: type[Base], key: str, *order: str) -> sa.Select[Any]:
     table = table_of(model)
-    return sa.select(table).where(table.c[key] == sa.bindparam("key")).order_by(table.c[order])
+    return sa.select(table).where(table.c[key] == sa.bindparam("key")).order_by(*(table.c[one] for one in order))
 
 
 _DEPLOYMENT = _rows_of(Deployment, "id", "number")
-_COMMANDS = _rows_of(Command, "deployment_id", "position")
+_COMMANDS = _rows_of(Command, "deployment_id", "position", "attempt")
 _PROJECT = _rows_of(Project, "id", "name")
 _SERVER = _rows_of(Server, "id", "name")
 _STEPS = _rows_of(Step, "project_id", "position")
@@ -54,5 +54,7 @@ def reason(deployment: Deployment) -> str:
     Who pushed is somebody's own word: what could end the line, or pass for another, is left out.
     """
     by = "".join(one for one in deployment.triggered_by or "" if one.isprintable())
+    if not by and deployment.trigger is Trigger.RETRY:
+        by = "itself"
     words = f"{deployment.trigger} by {by}" if by else str(deployment.trigger)
     return f"{words}, {deployment.commit_sha[:7]}" if deployment.commit_sha else words

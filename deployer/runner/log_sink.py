@@ -78,6 +78,7 @@ class LogSink:
         self._tail_bytes = 0
         self._held_mark = b""
         self._held_text = b""
+        self._behind = 0
         self._pending: list[tuple[ChunkKind, bytes]] = []
         # Numbered, but not known to be committed: written again should the transaction fail.
         self._unsaved: list[dict[str, Any]] = []
@@ -122,8 +123,9 @@ class LogSink:
         end = text.find(self._mark)
         if end >= 0:
             self.is_complete = True
-            # Nothing behind the mark is output, so nothing of it counts as unread.
             self._held_mark = b""
+            # The offset stays before the mark: whoever goes on after a restart must see it too.
+            self._behind = len(text) - end
             shown = self._redactor.feed(text[:end]) + self._redactor.finish()
         else:
             keep = _overlap(text, self._mark)
@@ -224,7 +226,7 @@ class LogSink:
             self._drop_tail(self._half)
 
     def _offset(self) -> int:
-        return self.position - len(self._held_mark) - self._redactor.held - len(self._held_text)
+        return self.position - self._behind - len(self._held_mark) - self._redactor.held - len(self._held_text)
 
     def _account(self, seq: int, size: int) -> None:
         if not self.is_past_head:

@@ -21,9 +21,12 @@ from deployer.deployments.runners import Host
 from deployer.installation import Installation
 from deployer.runner import housekeeping, mailer
 from deployer.runner.heartbeat import Heartbeat
-from deployer.runner.lane import IDLE_WAIT_S, Lane
+from deployer.runner.lane import Lane
 
 log = logging.getLogger("deployer.runner")
+
+BEAT_S = 5.0
+"""How often the runner shows at its lock that it goes on."""
 
 REST_S = 0.05
 """Between looks for servers without a lane that have work."""
@@ -46,18 +49,22 @@ class Runner:
         """Never returns. SIGTERM ends the process at once and leaves commands running: the next runner finds them."""
         signal.signal(signal.SIGTERM, _leave)
         signal.signal(signal.SIGINT, _leave)
-        with _only_runner(self._installation.data_dir.runner_lock):
+        with _only_runner(self._installation.data_dir.runner_lock) as lock:
             housekeeping.start(self._installation)
             mailer.start(self._installation)
             self._begin()
             log.info("runner is ready")
             for server_id in {None, *self._untidy()}:
                 self._open(server_id, is_untidy=server_id is not None)
+            beat_at = float("-inf")
             while True:
+                if time.monotonic() >= beat_at + BEAT_S:
+                    beat_at = time.monotonic()
+                    _beat(lock)
                 seen = self._database.bell.generation
                 for server_id in self._in_need():
                     self._open(server_id)
-                self._database.wait_for_change(seen, IDLE_WAIT_S)
+                self._database.wait_for_change(seen, BEAT_S)
                 # A lane that is open hears of its work itself; who opens new ones need not look at every commit.
                 time.sleep(REST_S)
 
@@ -105,8 +112,8 @@ class Runner:
 
 
 @contextlib.contextmanager
-def _only_runner(path: Path) -> Iterator[None]:
-    """Hold the runner's lock for as long as the process lives; a second runner waits here."""
+def _only_runner(path: Path) -> Iterator[int]:
+    """Hold the runner's lock for as long as the process lives; a second runner waits here. Its descriptor."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,9 +121,15 @@ def _only_runner(path: Path) -> Iterator[None]:
         log.warning("another runner works on this data folder; waiting for its end")
         fcntl.flock(fd, fcntl.LOCK_EX)
     try:
-        yield
+        yield fd
     finally:
         os.close(fd)
+
+
+def _beat(lock: int) -> None:
+    """The lock's time of change is what others see (deployer/health.py)."""
+    with contextlib.suppress(OSError):
+        os.utime(lock)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

@@ -6,13 +6,19 @@ import logging
 import threading
 import time
 
+from sqlalchemy.exc import DBAPIError
+
 from deployer.db import retrying
+from deployer.errors import StorageUnavailable
 from deployer.installation import Installation
 from deployer.notifications import mail_settings, outbox
 
 log = logging.getLogger("deployer.mail")
 
 IDLE_WAIT_S = 60.0
+FAULT_WAIT_S = (1.0, 60.0)
+"""Between looks while the database cannot be read or written: the first wait, and the longest."""
+
 REST_S = 0.5
 """Between two looks, however often something is committed: a flood of output is no news for this thread."""
 
@@ -38,16 +44,21 @@ def _mark(installation: Installation) -> None:
 
 
 def _work(installation: Installation) -> None:
+    fault_wait_s = FAULT_WAIT_S[0]
     while True:
         try:
             seen = installation.database.bell.generation
             wait_s = _look(installation)
-            time.sleep(REST_S)
-            installation.database.wait_for_change(seen, min(wait_s, IDLE_WAIT_S))
-        except Exception:
+        except Exception as error:
             # A database that cannot be read or written now: there will be another look.
-            log.exception("the outbox could not be worked off")
-            time.sleep(IDLE_WAIT_S)
+            is_storage = isinstance(error, StorageUnavailable | DBAPIError)
+            log.error("the outbox could not be worked off: %s", error, exc_info=not is_storage)
+            time.sleep(fault_wait_s)
+            fault_wait_s = min(2 * fault_wait_s, FAULT_WAIT_S[1])
+            continue
+        fault_wait_s = FAULT_WAIT_S[0]
+        time.sleep(REST_S)
+        installation.database.wait_for_change(seen, min(wait_s, IDLE_WAIT_S))
 
 
 def _look(installation: Installation) -> float:

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from deployer.deployments import reading
 from deployer.models.deployment import Status
 from deployer.models.project import Project
-from deployer.web.context import installation, orm
+from deployer.web.context import orm
 
 blueprint = Blueprint("dashboard", __name__)
 
@@ -31,5 +31,4 @@ def home() -> ResponseReturnValue:
             for project in projects
             if project.id in newest and newest[project.id].status in (Status.FAILED, Status.INTERRUPTED)
         ],
-        runner_is_up=installation().runner_is_up,
     )

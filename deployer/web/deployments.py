@@ -10,8 +10,10 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from deployer.deployments import lifecycle, reading, search
+from deployer.deployments import retry as again
 from deployer.deployments.paging import Place
 from deployer.deployments.search import Wanted
+from deployer.errors import InvalidInput, InvalidTransition
 from deployer.models.deployment import Command, Deployment, Status, Trigger
 from deployer.models.project import Project
 from deployer.web import ansi
@@ -71,6 +73,11 @@ def index() -> ResponseReturnValue:
 
 @blueprint.get("/<deployment_id>")
 def show(deployment_id: str) -> ResponseReturnValue:
+    return _page(deployment_id)
+
+
+def _page(deployment_id: str, *, refusal: str = "") -> str:
+    """``refusal`` is why it cannot be retried."""
     session = orm.session()
     deployment = reading.find(session, deployment_id)
     connection = session.connection()
@@ -86,10 +93,13 @@ def show(deployment_id: str) -> ResponseReturnValue:
         project=project,
         can_repeat=deployment.sha is not None and deployment.branch == project.branch,
         is_newest=_is_newest(deployment),
+        goes_on_at=_goes_on_at(deployment),
+        retry_of=reading.retried_by(session, deployment),
+        retries=reading.retries_of(session, deployment),
+        refusal=refusal,
         commands=commands,
         last_seq=last_seq,
         newer=reading.find(session, deployment.superseded_by) if deployment.superseded_by else None,
-        runner_is_up=installation().runner_is_up,
     )
 
 
@@ -97,6 +107,38 @@ def _is_newest(deployment: Deployment) -> bool:
     """Whether the forge itself named this commit last; without its word there may always be a newer one."""
     newest = reading.newest_pushed(orm.session(), deployment.project_id, deployment.project.branch)
     return newest is not None and newest == deployment.sha
+
+
+def _goes_on_at(deployment: Deployment) -> str | None:
+    """The name of the step from which it could be retried, where that is not the first."""
+    if deployment.status not in (Status.FAILED, Status.INTERRUPTED):
+        return None
+    steps = [step.command for step in deployment.project.steps]
+    try:
+        found = again.resumption(orm.session().connection(), deployment.id, steps)
+    except InvalidTransition:
+        return None
+    return found.name if found.from_step else None
+
+
+@blueprint.post("/<deployment_id>/retry")
+def retry(deployment_id: str) -> ResponseReturnValue:
+    """Run its commit again, from the first step or (``from`` is ``failed``) from the one that failed."""
+    deployment = reading.find(orm.session(), deployment_id)
+    from_failed = request.form.get("from") == "failed"
+    try:
+        with changing("deployment.retry_requested", deployment.ref, again.in_words(from_failed)) as session:
+            new_id = again.retry(
+                session.connection(),
+                deployment.id,
+                me().user.username,
+                installation().config.runner.max_queued,
+                from_failed=from_failed,
+            )
+    except (InvalidInput, InvalidTransition) as error:
+        said = " ".join(error.fields.values()) if isinstance(error, InvalidInput) else str(error)
+        return _page(deployment_id, refusal=said), 409
+    return redirect(url_for("deployments.show", deployment_id=new_id))
 
 
 @blueprint.post("/<deployment_id>/cancel")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
 from deployer.errors import InvalidInput
 from deployer.models.notification import Occasion
-from deployer.projects import ProjectInput, StepInput
+from deployer.projects import LIMITS, RETRIES_PROBLEM, ProjectInput, StepInput, number_problem
 
+_NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _DURATION = re.compile(r"\s*(\d{1,7})\s*(s|sec|m|min|h)?\s*\Z", re.IGNORECASE)
 MAIL_SWITCHES = tuple(f"mail_on_{occasion}" for occasion in Occasion)
 """The project form's boxes of what is told by mail."""
@@ -27,6 +28,8 @@ class StepRow:
     command: str = ""
     name: str = ""
     timeout: str = ""
+    retries: str = ""
+    retry_wait: str = ""
 
 
 def duration(text: str) -> int | None:
@@ -50,13 +53,15 @@ def duration_text(seconds: int | None) -> str:
 
 
 def step_rows(form: MultiDict[str, str]) -> list[StepRow]:
-    columns = zip(form.getlist("step_command"), form.getlist("step_name"), form.getlist("step_timeout"), strict=False)
-    return [StepRow(*row) for row in columns]
+    """As many as there are commands; what a row lacks is empty."""
+    count = len(form.getlist("step_command"))
+    columns = ([*form.getlist(f"step_{one.name}"), *[""] * count][:count] for one in fields(StepRow))
+    return [StepRow(*row) for row in zip(*columns, strict=True)]
 
 
 def filled(rows: Sequence[StepRow]) -> list[StepRow]:
     """The rows in which something was entered. Errors count these."""
-    return [row for row in rows if (row.command + row.name + row.timeout).strip()]
+    return [row for row in rows if "".join(vars(row).values()).strip()]
 
 
 def rearrange(rows: Sequence[StepRow], action: str) -> list[StepRow]:
@@ -77,8 +82,24 @@ def rearrange(rows: Sequence[StepRow], action: str) -> list[StepRow]:
 
 
 def project_input(form: MultiDict[str, str]) -> ProjectInput:
-    """Raises InvalidInput where a step cannot be read. Empty rows are left out."""
-    return replace(project_without_steps(form), steps=_steps(form))
+    """Raises InvalidInput where a step or a number cannot be read. Empty rows are left out."""
+    errors = {
+        name: number_problem(name) for name in LIMITS if form.get(name, "").strip() and _number(form, name) is None
+    }
+    steps: list[StepInput] = []
+    try:
+        steps = _steps(form)
+    except InvalidInput as error:
+        errors |= error.fields
+    if errors:
+        raise InvalidInput(errors)
+    return replace(project_without_steps(form), steps=steps)
+
+
+def _number(form: MultiDict[str, str], name: str) -> int | None:
+    """None where there is none."""
+    text = form.get(name, "").strip()
+    return int(text) if _NUMBER.match(text) else None
 
 
 def _steps(form: MultiDict[str, str]) -> list[StepInput]:
@@ -87,14 +108,24 @@ def _steps(form: MultiDict[str, str]) -> list[StepInput]:
         if not row.command.strip():
             raise InvalidInput({"steps": f"Step {number}: give a command."})
         try:
-            steps.append(StepInput(row.command, row.name, duration(row.timeout)))
+            timeout_s = duration(row.timeout)
         except ValueError as error:
             raise InvalidInput({"steps": f"Step {number}: give the timeout as 90 s, 10 min or 1 h."}) from error
+        retries = row.retries.strip() or "0"
+        if not _NUMBER.match(retries):
+            raise InvalidInput({"steps": f"Step {number}: {RETRIES_PROBLEM}"})
+        try:
+            wait_s = duration(row.retry_wait) or 0
+        except ValueError as error:
+            raise InvalidInput({"steps": f"Step {number}: give the wait between tries as 30 s or 2 min."}) from error
+        steps.append(StepInput(row.command, row.name, timeout_s, int(retries), wait_s))
     return steps
 
 
 def project_without_steps(form: MultiDict[str, str]) -> ProjectInput:
-    switches: dict[str, Any] = {name: name in form for name in MAIL_SWITCHES}
+    """Also without the numbers that cannot be read."""
+    more: dict[str, Any] = {name: name in form for name in MAIL_SWITCHES}
+    more |= {name: _number(form, name) for name in LIMITS}
     return ProjectInput(
         name=form.get("name", "").strip(),
         repository_url=form.get("repository_url", "").strip(),
@@ -104,6 +135,7 @@ def project_without_steps(form: MultiDict[str, str]) -> ProjectInput:
         shell=form.get("shell", "sh"),
         auto_deploy="auto_deploy" in form,
         cancel_running="cancel_running" in form,
-        **switches,
+        rerun_interrupted="rerun_interrupted" in form,
+        **more,
         mail_to=form.get("mail_to", "").strip(),
     )

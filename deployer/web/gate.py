@@ -10,7 +10,7 @@ from deployer.security import csrf
 from deployer.web import errors
 from deployer.web.context import installation, me
 
-PUBLIC = frozenset(("auth.login", "auth.login_code", "auth.setup", "auth.join", "static"))
+PUBLIC = frozenset(("auth.login", "auth.login_code", "auth.setup", "auth.join", "health.show", "static"))
 """The views that need no login. Every other one, a new one too, is closed to strangers."""
 
 MEMBERS_MAY = frozenset(
@@ -28,7 +28,9 @@ MEMBERS_MAY = frozenset(
         # Deploying
         "projects.deploy",
         "deployments.cancel",
+        "deployments.retry",
         "session_api.deploy",
+        "session_api.retry_deployment",
         # One's own account
         "account.show",
         "account.change_email",

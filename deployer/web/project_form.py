@@ -110,7 +110,13 @@ def _wanted() -> ProjectInput:
 def _row(step: Step) -> StepRow:
     """A step as it was entered. A name that follows from the command is left out, so that it goes on following."""
     name = "" if step.name == projects.step_name(step.command) else step.name
-    return StepRow(step.command, name, forms.duration_text(step.timeout_s))
+    return StepRow(
+        step.command,
+        name,
+        forms.duration_text(step.timeout_s),
+        str(step.retries or ""),
+        forms.duration_text(step.retry_wait_s or None),
+    )
 
 
 def _filled(project: Project) -> MultiDict[str, str]:
@@ -129,6 +135,9 @@ def _filled(project: Project) -> MultiDict[str, str]:
         given["auto_deploy"] = "on"
     if project.cancel_running:
         given["cancel_running"] = "on"
+    if project.rerun_interrupted:
+        given["rerun_interrupted"] = "on"
+    given.update({name: str(getattr(project, name) or "") for name in projects.LIMITS})
     given.update({name: "on" for name in forms.MAIL_SWITCHES if getattr(project, name)})
     given["mail_to"] = project.mail_to or ""
     return given

@@ -19,7 +19,9 @@ from inotify_simple import INotify, flags
 
 from tests.bench import servers
 from tests.bench.daemon import Daemon, free_port, signature
+from tests.bench.flood import flood
 from tests.bench.table import quantile, row
+from tests.bench.viewers import viewers
 
 FLOOD_S = 8
 PUSH_BYTES = 7000
@@ -241,9 +243,11 @@ MEASURES: dict[str, Callable[[Daemon], None]] = {
     "start": start,
     "idle": idle,
     "pushes": pushes,
+    "flood": flood,
     "latency": latency,
     "step": step,
     "output": output,
+    "viewers": viewers,
     "ssh-launch": servers.launch,
     "ssh-step": servers.step,
 }

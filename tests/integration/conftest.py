@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support import disk
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB."""
-    if os.getuid() != 0:
-        pytest.skip("needs root to mount a small disk")
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=False).returncode != 0:
-        pytest.skip("needs the right to mount a small disk")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with disk.small(tmp_path / "disk", "1m") as place:
+        yield place
+
+
+@pytest.fixture
+def roomy_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MiB: a data folder has room on it."""
+    with disk.small(tmp_path / "roomy", "8m") as place:
+        yield place
+
+
+@pytest.fixture
+def failing_disk(tmp_path: Path) -> Iterator[disk.FailingDisk]:
+    """A disk that turns read-only when it is told to."""
+    with disk.failing(tmp_path / "failing", tmp_path / "failing.img") as made:
+        yield made

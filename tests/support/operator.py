@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from deployer import clock, project_secrets, projects, servers
-from deployer.deployments import lifecycle, queue
+from deployer.deployments import lifecycle, queue, retry
 from deployer.executors.host_keys import fingerprint
 from deployer.installation import Installation
 from deployer.models import Command, Deployment, DeploymentEvent, LogChunk, Project
@@ -103,6 +103,11 @@ class Operator:
         with self.database.write() as connection:
             return queue.deploy_by_hand(connection, project.id, by, limit, commit)
 
+    def retry(self, deployment_id: str, *, by: str = "ada", from_failed: bool = False) -> str:
+        limit = self.installation.config.runner.max_queued
+        with self.database.write() as connection:
+            return retry.retry(connection, deployment_id, by, limit, from_failed=from_failed)
+
     def push(self, project: Project, sha: str, *, guid: str | None = None, pusher: str = "grace") -> queue.Recorded:
         """A verified push delivery for the project's branch."""
         push = Push(ref=f"refs/heads/{project.branch}", branch=project.branch, sha=sha, pusher=pusher)
@@ -140,7 +145,7 @@ class Operator:
 
     def commands(self, deployment_id: str) -> list[SimpleNamespace]:
         wanted = sa.select(*Command.__table__.columns).where(Command.deployment_id == deployment_id)
-        return self.rows(wanted.order_by(Command.position))
+        return self.rows(wanted.order_by(Command.position, Command.attempt))
 
     def steps(self, deployment_id: str) -> list[SimpleNamespace]:
         """The commands that are lines of the step list."""

@@ -23,6 +23,7 @@ LEVELS = {
     "systemd": LEAVES,
     "journal": LEAVES,
     "patience": LEAVES,
+    "open_files": LEAVES,
     "mail_addresses": LEAVES,
     "bell": DRIVERS,
     "db": DRIVERS,
@@ -50,6 +51,7 @@ LEVELS = {
     "access": USE_CASES,
     "suggestions": USE_CASES,
     "audit": USE_CASES,
+    "health": USE_CASES,
     "notifications": USE_CASES,
     "runner": RUNNER,
 }

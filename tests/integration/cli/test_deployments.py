@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from deployer.projects import StepInput
 from tests.support.daemon import APP, Daemon
 from tests.support.operator import Operator
 
@@ -77,6 +78,38 @@ def test_following_a_failure_ends_with_its_cause_and_code_one(at_daemon, make):
     assert "before" in lines
     assert "never" not in lines
     assert done.stderr == ""
+
+
+def test_following_shows_each_try_of_a_step_in_its_place(at_daemon, there, repository):
+    steps = [StepInput("echo now; exit 3", retries=1), "echo never"]
+    there.make_project(repository.url, steps, name="flaky")
+
+    lines = at_daemon("deploy", "flaky", "--follow", code=1).stdout.splitlines()
+
+    at = lines.index("▶ echo now; exit 3")
+    assert lines[at + 1 : at + 3] == ["now", "Trying again: try 2 of 2."]
+    assert lines[at + 3].startswith("✗ step 'echo now; exit 3' exited with 3 (")
+    assert lines[at + 4 : at + 6] == ["▶ echo now; exit 3 (try 2 of 2)", "now"]
+    assert lines[-1].endswith(" failed: step 'echo now; exit 3' exited with 3, after 2 tries")
+    assert "never" not in lines
+
+
+def test_a_deployment_is_retried_by_its_reference_from_the_failed_step_or_whole(at_daemon, there, make):
+    made = make("again", "echo one", "exit 3")
+    first = there.wait_for_end(there.deploy(made))
+    ref = f"DEP-{first.number:04d}"
+
+    lines = at_daemon("retry", ref, "--from-failed", "--follow", code=1).stdout.splitlines()
+    at_daemon("retry", first.id)
+
+    _, second, third = [one for one in there.deployments() if one.project_id == made.id]
+    assert (second.retry_of, second.from_step, third.from_step) == (first.id, 1, None)
+    assert second.triggered_by.endswith(" (command line)")
+    assert lines[0].startswith(f"DEP-{second.number:04d} http://")
+    assert f"– echo one: succeeded in {ref}" in lines
+    assert there.wait_for_end(third.id).cause == "step 'exit 3' exited with 3"
+    refused = at_daemon("retry", ref, "--from-failed", code=1)
+    assert refused.stderr.startswith(f"Error: DEP-{third.number:04d} has run since, so the working copy")
 
 
 def test_on_a_terminal_output_keeps_its_colours_and_nothing_else_that_a_terminal_obeys(at_daemon, make):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -136,6 +137,60 @@ def test_a_runner_that_was_started_again_goes_with_the_web_process_too(daemon):
     daemon.end(signal.SIGKILL)
 
     wait_until(lambda: not is_alive(second), "the runner's end")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_step_that_restarts_web_process_and_runner_goes_on_and_so_do_the_following(
+    make_daemon, repository, tmp_path, number
+):
+    """As ``systemctl restart`` of a unit that runs ``serve``."""
+    daemon = make_daemon().start()
+    operator = Operator(daemon.installation)
+    is_up = tmp_path / "is_up"
+    restart = f'kill -{number.value} "$WEB"; while [ ! -e {is_up} ]; do sleep 0.01; done; echo restarted'
+    project = operator.make_project(repository.url, ["echo before", restart, "echo after"])
+    operator.set_variable(project, "WEB", str(daemon.process.pid))
+    deployment_id = operator.deploy(project)
+
+    assert daemon.wait() in (0, -signal.SIGKILL)
+    daemon.start()
+    runner_of(daemon)
+    is_up.touch()
+
+    assert operator.wait_for_end(deployment_id).status == "success"
+    outputs = [operator.step_output(deployment_id, place) for place in range(3)]
+    assert outputs == [b"before\n", b"restarted\n", b"after\n"]
+
+
+def test_a_runner_whose_web_process_died_before_it_had_begun_ends_at_once(daemon):
+    """Nobody tells it then: it would hold the lock, and whoever comes next would wait for it."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+
+    done = subprocess.run(
+        [sys.executable, str(APP), "runner", "--with-parent", str(gone.pid)],
+        env=daemon.environment,
+        cwd=daemon.folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_runner_holds_no_address(daemon):
+    """Or a web process that was killed could not be started again while its runner still ends."""
+    listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (inode,) = (one[9] for one in listening if one[3] == "0A" and int(one[1].split(":")[1], 16) == daemon.port)
+
+    held = set()
+    for fd in Path(f"/proc/{runner_of(daemon)}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            held.add(os.readlink(fd))
+
+    assert held
+    assert f"socket:[{inode}]" not in held
 
 
 def test_after_everything_was_killed_a_restart_goes_on_where_it_was(daemon, operator, waiting):

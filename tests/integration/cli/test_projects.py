@@ -108,7 +108,76 @@ def test_an_edit_changes_what_is_given_and_keeps_the_rest(shell, operator, make_
     assert (changed.id, changed.auto_deploy, [step.command for step in changed.steps]) == (before.id, True, ["three"])
 
 
+def test_retries_and_what_is_done_by_itself_are_options(shell, operator):
+    shell(
+        *("project", "create", "app", "--repo", URL, "--step", "npm ci", "--retries", "2", "--retry-wait", "30"),
+        *("--rerun-interrupted", "--poll-minutes", "5", "--keep-deployments", "50", "--keep-days", "90"),
+    )
+    project = stored(operator, "app")
+    assert [(step.retries, step.retry_wait_s) for step in project.steps] == [(2, 30)]
+    assert (project.rerun_interrupted, project.poll_minutes) == (True, 5)
+    assert (project.keep_deployments, project.keep_days) == (50, 90)
+
+    shell("project", "edit", "app", "--branch", "next", "--keep-days", "0")
+    project = stored(operator, "app")
+    assert [(step.retries, step.retry_wait_s) for step in project.steps] == [(2, 30)]
+    assert (project.rerun_interrupted, project.poll_minutes, project.keep_deployments) == (True, 5, 50)
+    assert project.keep_days is None
+
+    shell("project", "edit", "app", "--no-rerun-interrupted", "--poll-minutes", "0", "--keep-deployments", "0")
+    project = stored(operator, "app")
+    assert (project.rerun_interrupted, project.poll_minutes, project.keep_deployments) == (False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--step", "true", "--retries", "11"], "steps: Step 1: the number of retries is from 0 to 10."),
+        (
+            ["--step", "true", "--retry-wait", "3601"],
+            "steps: Step 1: the wait between tries is at most 3600 seconds.",
+        ),
+        (
+            ["--retries", "1"],
+            "steps: --timeout, --retries and --retry-wait are those of the steps given with --step.",
+        ),
+        (["--poll-minutes", "1441"], "poll_minutes: Give a number of minutes from 1 to 1440, or nothing."),
+        (["--keep-days", "-1"], "keep_days: Give a number of days from 1 to 36500, or nothing."),
+    ],
+)
+def test_numbers_that_cannot_be_used_are_told_in_one_line(shell, options, words):
+    assert shell("project", "create", "app", "--repo", URL, *options, code=1).stderr == f"Error: {words}\n"
+
+
+def test_a_project_is_shown_with_all_that_was_entered_and_no_secret(shell, operator):
+    shell(
+        *("project", "create", "app", "--repo", URL, "--step", "git pull", "--step", "npm ci", "--timeout", "90"),
+        *("--retries", "2", "--retry-wait", "30", "--poll-minutes", "5"),
+    )
+    secret = project_secrets.open_secrets(
+        stored(operator, "app"), operator.installation.vault
+    ).webhook_secret.decode()
+
+    lines = shell("project", "show", "app").stdout
+    document = json.loads(shell("project", "show", "app", "--json").stdout)
+
+    said = [" ".join(line.split()) for line in lines.splitlines()]
+    assert {"poll minutes 5", "keep days –", "auto deploy yes", "rerun interrupted no"} <= set(said)
+    assert said[-1] == "step 2 npm ci (timeout 90 s; 2 retries, 30 s apart)"
+    assert (document["name"], document["poll_minutes"], document["rerun_interrupted"]) == ("app", 5, False)
+    assert document["steps"][1] == {
+        "name": "npm ci",
+        "command": "npm ci",
+        "timeout_s": 90,
+        "retries": 2,
+        "retry_wait_s": 30,
+    }
+    assert secret not in lines + str(document)
+
+
 def test_what_is_not_there_is_told(shell):
+    assert shell("project", "show", "app", code=1).stderr == "Error: Project not found\n"
+    assert shell("retry", "DEP-0001", code=1).stderr == "Error: Deployment not found\n"
     assert shell("project", "edit", "app", code=1).stderr == "Error: Project not found\n"
     assert shell("deploy", "app", code=1).stderr == "Error: Project not found\n"
     assert shell("cancel", "DEP-0001", code=1).stderr == "Error: Deployment not found\n"

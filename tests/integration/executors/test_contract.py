@@ -69,6 +69,19 @@ def test_another_executor_follows_what_the_first_one_launched(place):
     assert place.output(run_id) == b"one\ntwo\n"
 
 
+def test_a_runs_age_is_counted_from_its_launch_also_by_another_executor(place):
+    assert place.executor.age_s("nothing") is None
+    before = time.monotonic()
+    run_id = place.launch("echo started; sleep 1000")
+    wait_until(lambda: place.output(run_id) == b"started\n", "output")
+    time.sleep(0.5)
+
+    age_s = place.restart().age_s(run_id)
+
+    # To the tick of the kernel's, a hundredth of a second.
+    assert 0.45 <= age_s <= time.monotonic() - before + 0.05
+
+
 def test_output_is_read_from_any_offset(place):
     run_id = place.launch("printf 0123456789")
     place.finish(run_id)
@@ -90,13 +103,20 @@ def test_waiting_ends_when_output_comes(place):
 
 def test_waiting_ends_when_somebody_wakes_it(place):
     run_id = place.launch("sleep 1000")
-    timer = threading.Timer(0.05, place.executor.wake)
+    woken = []
+
+    def wake() -> None:
+        woken.append(True)
+        place.executor.wake()
+
+    timer = threading.Timer(0.05, wake)
     began = time.monotonic()
     timer.start()
 
     # The launch itself makes news; what comes after the last of it can only be the wake.
-    while timer.is_alive():
+    while not woken:
         place.executor.wait(run_id, 20)
+    timer.join()
     assert time.monotonic() - began < 10
 
 

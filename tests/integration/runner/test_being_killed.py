@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -9,6 +10,7 @@ import shutil
 import signal
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from deployer import clock
 from deployer.executors import processes
 from deployer.models import Command
 from deployer.projects import StepInput
+from tests.chaos import points
+from tests.chaos.points import Point
 from tests.support.repository import git
 from tests.support.waiting import wait_until
 
@@ -118,20 +122,28 @@ def test_sigterm_ends_the_runner_at_once_and_leaves_the_command_running(operator
     assert operator.step_output(deployment_id) == b"started\nended\n"
 
 
-def test_a_step_that_kills_its_own_runner_is_finished_by_the_next(operator, make_project, make_runner):
-    runner = make_runner()
-    project = make_project('kill -9 "$RUNNER"; echo still here', "echo next")
-    runner.start()
+@pytest.mark.parametrize("signal_name", ["TERM", "KILL"])
+def test_a_step_that_restarts_its_own_runner_goes_on_and_so_do_the_following(
+    operator, make_project, make_runner, signal_name
+):
+    """As ``systemctl restart`` does: it ends the runner, starts another one, and returns when that is ready."""
+    restart = f'kill -{signal_name} "$RUNNER"; while [ ! -e ../is_up ]; do sleep 0.01; done'
+    project = make_project("echo before", f"echo x >> ../begun; {restart}; echo restarted", "echo after")
+    runner = make_runner().start()
     operator.set_variable(project, "RUNNER", str(runner.pid))
     deployment_id = operator.deploy(project)
-    wait_until(lambda: not runner.is_running, "the runner's death")
-    runner.kill()
+    wait_until(lambda: not runner.is_running, "the runner's end")
+    assert operator.status(deployment_id) == "running"
 
-    runner.start()
+    runner.end(signal.SIGKILL)
+    runner.start().wait_until_ready()
+    (Path(project.path).parent / "is_up").touch()
 
-    assert operator.wait_for_end(deployment_id).status == "success"
-    assert operator.step_output(deployment_id, 0) == b"still here\n"
-    assert operator.step_output(deployment_id, 1) == b"next\n"
+    deployment = operator.wait_for_end(deployment_id)
+    assert (deployment.status, deployment.cause) == ("success", None)
+    outputs = [operator.step_output(deployment_id, number) for number in range(3)]
+    assert outputs == [b"before\n", b"restarted\n", b"after\n"]
+    assert begun(project) == ["x"]
 
 
 def test_a_cancel_is_heeded_by_the_next_runner(operator, make_project, make_runner):
@@ -144,6 +156,42 @@ def test_a_cancel_is_heeded_by_the_next_runner(operator, make_project, make_runn
     runner.start()
 
     assert operator.wait_for_end(deployment_id).status == "cancelled"
+
+
+POLITE_STEP = """
+trap 'echo tidied; exit 0' TERM
+setsid sh -c 'trap "" TERM; while :; do sleep 0.1; done' >/dev/null 2>&1 &
+echo started; while :; do sleep 0.02; done
+"""
+"""When it is asked to end it does so, well; what it leaves does not."""
+
+
+@pytest.mark.parametrize("why", ["cancel", "timeout"])
+def test_a_stop_is_carried_on_by_the_next_runner(operator, installation, make_project, make_runner, why):
+    """What was told to end has ended by then, and how it did says nothing of why."""
+    dying = partial(points.arm, Point("deployer.runner.follow:Follower._begin_stop", "after", "it is told to end"))
+    runner = make_runner(prepare=dying).start()
+    timeout_s = 1 if why == "timeout" else None
+    deployment_id = operator.deploy(make_project(StepInput(POLITE_STEP, name="polite", timeout_s=timeout_s), "true"))
+    operator.wait_for_output(deployment_id, b"started")
+    if why == "cancel":
+        operator.cancel(deployment_id)
+    wait_until(lambda: not runner.is_running, "the runner's death")
+    step = operator.steps(deployment_id)[0]
+    wait_until((installation.data_dir.spool / step.id / "exit").exists, "the step's end")
+    assert processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
+
+    make_runner().start()
+
+    deployment = operator.wait_for_end(deployment_id)
+    assert (deployment.status, deployment.cause) == {
+        "cancel": ("cancelled", "cancelled by ada"),
+        "timeout": ("failed", "step 'polite' timed out after 1 s"),
+    }[why]
+    step, following = operator.steps(deployment_id)
+    assert (step.status, step.exit_code, following.status) == (deployment.status, 0, "skipped")
+    assert operator.output(step) == b"started\ntidied\n"
+    assert not processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
 
 
 def test_a_command_that_was_killed_with_its_launcher_ends_interrupted(operator, make_project, make_runner):
@@ -165,22 +213,49 @@ def test_a_command_that_was_killed_with_its_launcher_ends_interrupted(operator, 
     assert operator.step_output(deployment_id) == b"started\n"
 
 
-def test_a_host_that_was_rebooted_under_a_step_is_named_as_the_cause(operator, make_project, make_runner):
+@pytest.mark.parametrize("how", ["power lost", "shut down"])
+def test_a_reboot_under_a_step_is_named_as_the_cause_and_what_waits_goes_on(
+    operator, make_project, make_runner, repository, how
+):
+    """A shutdown ends the step first, so that its launcher still records how: by SIGTERM, which nobody here sent."""
     runner = make_runner().start()
-    deployment_id = operator.deploy(make_project("echo started; sleep 1000", "echo never"))
-    operator.wait_for_output(deployment_id, b"started")
+    project = make_project("true", "echo x >> ../begun; echo started; sleep 1000", "echo never")
+    deployment_id = operator.deploy(project)
+    operator.wait_for_output(deployment_id, b"started", 1)
+    waiting = [
+        operator.deploy(project),
+        operator.deploy(operator.make_project(repository.url, ["echo other"], name="b")),
+    ]
     runner.kill()
-    command = operator.steps(deployment_id)[0]
-    pid_file = operator.installation.data_dir.spool / command.id / "pid"
-    pid, started, _boot = pid_file.read_text().split()
-    pid_file.write_text(f"{pid} {started} {EARLIER_BOOT}\n")
+    operator.change(project, steps=["echo now it goes"])
+    command = operator.steps(deployment_id)[1]
+    run = operator.installation.data_dir.spool / command.id
+    pid, started, _boot = (run / "pid").read_text().split()
+    step = processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
+    if how == "shut down":
+        _kill(step, signal.SIGTERM)
+        wait_until(lambda: (run / "exit").exists() and (run / "exit").read_text() == "143\n", "the launcher's word")
+    else:
+        _kill([int(pid), *processes.in_session(int(pid)), *step], signal.SIGKILL)
+    (run / "pid").write_text(f"{pid} {started} {EARLIER_BOOT}\n")
 
     runner.start()
 
     deployment = operator.wait_for_end(deployment_id)
     assert deployment.status == "interrupted"
-    assert deployment.cause == "the host was rebooted while step 'echo started; sleep 1000' ran"
-    assert [step.status for step in operator.steps(deployment_id)] == ["interrupted", "skipped"]
+    line = "echo x >> ../begun; echo started; sleep 1000"
+    assert deployment.cause == f"the host was rebooted while step '{line}' ran"
+    assert [step.status for step in operator.steps(deployment_id)] == ["success", "interrupted", "skipped"]
+    # Of a shutdown the step's shell may have a word to say.
+    assert operator.step_output(deployment_id, 1).startswith(b"started\n")
+    assert begun(project) == ["x"]
+    assert [operator.wait_for_end(one).status for one in waiting] == ["success", "success"]
+
+
+def _kill(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def test_a_command_whose_run_was_forgotten_by_a_reboot_is_interrupted_and_not_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,25 @@ def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(operator, ma
     assert ran.read_text() == "once\n"
     assert "web1 cannot be reached: " in operator.remarks(counted)
     assert "In contact with web1 again, after " in operator.remarks(counted)
+
+
+def test_a_flood_of_any_bytes_that_is_cut_again_and_again_is_stored_as_it_was_printed(
+    operator, make_project, runner, ssh, ran
+):
+    said = ran.with_name("said")
+    flood = f"for n in $(seq 40); do head -c 60000 /dev/urandom | tee -a {said}; sleep 0.03; done; printf end"
+    deployment_id = operator.deploy(make_project(f"echo once >> {ran}; {flood}", "echo after"))
+    for size in (100_000, 600_000, 1_200_000, 1_800_000):
+        wait_until(lambda: said.exists() and said.stat().st_size > size, f"{size} bytes", within_s=60)  # noqa: B023
+        ssh.cut()
+
+    assert operator.wait_for_end(deployment_id, within_s=120).status == "success"
+    printed = said.read_bytes() + b"end"
+    stored = operator.step_output(deployment_id)
+    assert len(stored) == len(printed) == 40 * 60_000 + 3
+    assert hashlib.sha256(stored).hexdigest() == hashlib.sha256(printed).hexdigest()
+    assert operator.step_output(deployment_id, 1) == b"after\n"
+    assert ran.read_text() == "once\n"
 
 
 def test_a_server_that_freezes_and_thaws_goes_on_where_it_was(operator, make_project, runner, ssh, ran):
@@ -127,7 +147,8 @@ class TestGivenUp:
     def test_a_server_that_stays_away_interrupts_the_deployment_and_is_tidied_at_the_next_contact(
         self, operator, make_project, runner, ssh, user
     ):
-        project = make_project("echo started; sleep 1234.75")
+        marks = user.owns_folder("ran") / "times"
+        project = make_project(f"echo once >> {marks}; echo started; sleep 1234.75")
         deployment_id = operator.deploy(project)
         operator.wait_for_output(deployment_id, b"started")
         (step,) = operator.steps(deployment_id)
@@ -136,6 +157,10 @@ class TestGivenUp:
         deployment = operator.wait_for_end(deployment_id)
 
         assert deployment.status == "interrupted"
+        remarks = operator.remarks(operator.steps(deployment_id)[0])
+        assert remarks.startswith("web1 cannot be reached: ")
+        assert ". What runs there goes on. Trying again.\n" in remarks
+        assert operator.step_output(deployment_id) == b"started\n"
         assert deployment.cause == "web1 cannot be reached: connection refused, for 1 s (ssh.reconnect_for)"
         assert processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
         ssh.start()
@@ -143,6 +168,7 @@ class TestGivenUp:
         assert operator.wait_for_end(operator.deploy(project)).status == "success"
         assert not processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())
         assert not (user.home / ".deployer/spool" / step.id / "output").exists()
+        assert marks.read_text() == "once\n"
 
     def test_what_was_given_up_is_ended_when_the_server_is_back_also_if_nothing_is_deployed_there(
         self, operator, make_project, runner, ssh, user

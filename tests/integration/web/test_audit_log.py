@@ -60,6 +60,11 @@ class Scene:
     def queued(self) -> str:
         return self.operator.deploy(self.project())
 
+    def ended(self) -> str:
+        deployment_id = self.queued()
+        self.operator.wait_for_end(deployment_id)
+        return deployment_id
+
     def given_up(self) -> str:
         """A notification that could not be sent."""
         owed = Notification(
@@ -221,6 +226,12 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ("servers.make_key", "server.key_made"): lambda scene: scene.post(f"/servers/{scene.server()}/key"),
     ("deployments.cancel", "deployment.cancel_requested"): lambda scene: scene.post(
         f"/deployments/{scene.queued()}/cancel"
+    ),
+    ("deployments.retry", "deployment.retry_requested"): lambda scene: scene.post(
+        f"/deployments/{scene.ended()}/retry"
+    ),
+    ("session_api.retry_deployment", "deployment.retry_requested"): lambda scene: scene.admin.post_json(
+        f"/deploy/{scene.ended()}/retry", {}
     ),
     ("session_api.deploy", "deployment.requested"): lambda scene: scene.admin.post_json(
         "/deploy", {"projectId": scene.project().id}

@@ -14,7 +14,7 @@ from deployer.models.notification import NotificationStatus, Occasion
 from deployer.servers import ServerInput
 from tests.support.standing import MEMBER, USER
 
-OPEN = {"/login", "/login/code", "/setup", "/join", "/static/<path:filename>"}
+OPEN = {"/login", "/login/code", "/setup", "/join", "/health", "/static/<path:filename>"}
 """What a stranger may ask for. A view that is added elsewhere must refuse them."""
 
 

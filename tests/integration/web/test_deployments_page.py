@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
+from deployer.models import Deployment
+from deployer.projects import StepInput
 from deployer.web import deployments
 from tests.support.forge import Forge
 from tests.support.standing import logged_in, make_user
@@ -177,6 +180,105 @@ def test_of_a_deployment_that_never_had_a_commit_or_of_another_branch_only_the_n
 
     for one in (first, second):
         assert buttons(member.get(f"/deployments/{one.id}").page) == {"Deploy the newest": ""}
+
+
+# Retrying -------------------------------------------------------------------------------------------------------
+
+
+def retry_buttons(page) -> dict[str, str]:
+    """What can be retried, and from where (empty: the first step)."""
+    forms = [one for one in page.find_all("form") if one.attributes.get("action", "").endswith("/retry")]
+    found = {}
+    for form in forms:
+        origins = [one.attributes["value"] for one in form.find_all("input", name="from")]
+        found[form.find("button").words] = origins[0] if origins else ""
+    return found
+
+
+def facts_of(page) -> dict[str, str]:
+    return {one.find("dt").words: one.find("dd").words for one in page.find(class_="facts-list").find_all("div")}
+
+
+def test_a_failed_deployment_is_retried_from_either_step_and_both_pages_say_so(member, operator, make_project):
+    first = operator.wait_for_end(operator.deploy(make_project("echo one", StepInput("exit 3", name="restart"))))
+    page = member.get(f"/deployments/{first.id}").page
+    assert retry_buttons(page) == {"Retry from the failed step": "failed", "Retry": ""}
+    assert page.find(id="retry-from").attributes["title"] == "restart"
+    assert "Deploy this commit again" not in buttons(page)
+
+    from_failed = member.post(f"/deployments/{first.id}/retry", {"from": "failed"})
+    second = operator.wait_for_end(from_failed.location.removeprefix("/deployments/"))
+    whole = member.post(f"/deployments/{second.id}/retry")
+    third = operator.wait_for_end(whole.location.removeprefix("/deployments/"))
+
+    refs = [f"DEP-{one.number:04d}" for one in (first, second, third)]
+    facts = [facts_of(member.get(f"/deployments/{one.id}").page) for one in (first, second, third)]
+    assert facts[0]["Retried as"] == refs[1]
+    assert (facts[1]["Retry of"], facts[1]["Retried as"]) == (f"{refs[0]}, from its failed step", refs[2])
+    assert (facts[2]["Retry of"], facts[2]["Trigger"]) == (refs[1], "retry by ada")
+    # What another deployment has run over cannot be gone on with.
+    assert retry_buttons(member.get(f"/deployments/{first.id}").page) == {"Retry": ""}
+    skipped = member.get(f"/deployments/{second.id}").page.find_all("span", class_="command-note")
+    assert [one.words for one in skipped if one.words] == [f"succeeded in {refs[0]}"]
+
+
+def test_a_retry_that_is_refused_shows_the_page_with_the_reason(member, operator, make_project):
+    project = make_project("echo one", "exit 3")
+    failed = operator.wait_for_end(operator.deploy(project))
+    operator.change(project, steps=["echo another", "exit 3"])
+
+    answer = member.post(f"/deployments/{failed.id}/retry", {"from": "failed"})
+
+    assert answer.status == 409
+    assert "have changed since" in answer.page.find(role="alert").words
+    assert answer.page.find("h1").words.endswith("failed")
+    operator.change(project, steps=["git pull && npm ci"])
+    answer = member.post(f"/deployments/{failed.id}/retry")
+    assert answer.page.find(role="alert").words.startswith("The first step does more than git pull")
+    assert [one.id for one in operator.deployments() if one.project_id == project.id] == [failed.id]
+
+
+def test_a_success_is_not_retried_but_deployed_again_and_nothing_is_offered_before_the_end(
+    member, operator, project, running
+):
+    well = operator.deploy(project)
+    assert retry_buttons(member.get(f"/deployments/{running}").page) == {}
+    operator.cancel(running)
+    operator.wait_for_end(well)
+
+    page = member.get(f"/deployments/{well}").page
+
+    assert retry_buttons(page) == {}
+    assert "Deploy this commit again" in buttons(page)
+    assert retry_buttons(member.get(f"/deployments/{running}").page) == {"Retry": ""}
+
+
+def test_the_tries_of_a_step_are_told_and_only_where_there_is_more_than_one(member, operator, make_project):
+    flaky = StepInput("exit 3", name="flaky", retries=1)
+    first = operator.wait_for_end(operator.deploy(make_project(StepInput("true", name="fine", retries=4), flaky)))
+
+    page = member.get(f"/deployments/{first.id}").page
+
+    entries = [
+        (one.find("span", class_="command-name").words, one.find("span", class_="command-note").words)
+        for one in page.find(id="commands").find_all("li", class_="command")
+    ]
+    assert entries[-3:] == [("fine", ""), ("flaky", "try 1 of 2"), ("flaky", "try 2 of 2")]
+
+
+def test_what_was_found_on_the_remote_or_run_again_by_itself_says_so(member, operator, project):
+    ids = {one: operator.deploy(project) for one in ("poll", "retry")}
+    with operator.database.write() as connection:
+        for trigger, one in ids.items():
+            connection.execute(
+                sa.update(Deployment).where(Deployment.id == one).values(trigger=trigger, triggered_by=None)
+            )
+
+    shown = [facts_of(member.get(f"/deployments/{one}").page)["Trigger"] for one in ids.values()]
+    found = [len(refs(member.get(f"/deployments?project={project.name}&trigger={one}"))) for one in ids]
+
+    assert shown == ["found on the remote", "by itself, after an interruption"]
+    assert found == [1, 1]
 
 
 @pytest.mark.parametrize("commit", ["main", "abc12", "HEAD", "--all"])

@@ -69,6 +69,80 @@ def test_a_project_is_made_by_a_form(member, name, stored):
     assert name in member.get("/").page.words
 
 
+def test_retries_and_what_is_done_by_itself_are_entered_and_shown_again(member, name, stored):
+    given = fields(name, ["npm ci", "make test"], rerun_interrupted="on", poll_minutes="5", keep_deployments="50")
+    given += [("step_retries", "2"), ("step_retry_wait", "1 min"), ("step_retries", ""), ("step_retry_wait", "")]
+
+    assert member.post("/projects/new", given).status == 302
+
+    project = stored(name)
+    assert [(one.retries, one.retry_wait_s) for one in project.steps] == [(2, 60), (0, 0)]
+    assert (project.rerun_interrupted, project.poll_minutes) == (True, 5)
+    assert (project.keep_deployments, project.keep_days) == (50, None)
+    page = member.get(f"/projects/{name}/edit").page
+    assert (page.values("step_retries"), page.values("step_retry_wait")) == (["2", ""], ["1 min", ""])
+    assert [page.value(one) for one in ("poll_minutes", "keep_deployments", "keep_days")] == ["5", "50", ""]
+    assert "checked" in page.find("input", name="rerun_interrupted").attributes
+    assert ["open" in one.attributes for one in page.find_all("details", class_="step-more")] == [True, False]
+    shown = member.get(f"/projects/{name}").page
+    assert "looked at every 5 min" in shown.words
+    assert "tried again 2 times at most, 1 min apart" in shown.find(id="steps").words
+    assert "A deployment that is interrupted is run again by itself." in shown.find(id="steps").words
+
+    member.post(f"/projects/{name}/edit", fields(name, ["npm ci"]))
+
+    project = stored(name)
+    assert (project.steps[0].retries, project.rerun_interrupted, project.poll_minutes) == (0, False, None)
+    assert project.keep_deployments is None
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "words"),
+    [
+        ("poll_minutes", "0", "Give a number of minutes from 1 to 1440, or nothing."),
+        ("poll_minutes", "1441", "Give a number of minutes from 1 to 1440, or nothing."),
+        ("poll_minutes", "soon", "Give a number of minutes from 1 to 1440, or nothing."),
+        ("poll_minutes", "-5", "Give a number of minutes from 1 to 1440, or nothing."),
+        ("keep_deployments", "0", "Give a number of deployments from 1 to 100000, or nothing."),
+        ("keep_deployments", "9" * 30, "Give a number of deployments from 1 to 100000, or nothing."),
+        ("keep_days", "1.5", "Give a number of days from 1 to 36500, or nothing."),
+        ("keep_days", "\u0663", "Give a number of days from 1 to 36500, or nothing."),
+    ],
+)
+def test_a_number_that_is_none_is_refused_at_its_field(member, name, field, text, words):
+    answer = member.post("/projects/new", fields(name, **{field: text}, branch="a..b"))
+
+    assert answer.status == 400
+    assert answer.page.error_at(field) == words
+    assert answer.page.value(field) == text
+    assert answer.page.error_at("branch")
+
+
+@pytest.mark.parametrize(
+    ("retries", "wait", "words", "at"),
+    [
+        ("11", "", "Step 2: the number of retries is from 0 to 10.", "step_retries"),
+        ("some", "", "Step 2: the number of retries is from 0 to 10.", "step_retries"),
+        ("-1", "", "Step 2: the number of retries is from 0 to 10.", "step_retries"),
+        ("1", "2 h", "Step 2: the wait between tries is at most 3600 seconds.", "step_retry_wait"),
+        ("1", "soon", "Step 2: give the wait between tries as 30 s or 2 min.", "step_retry_wait"),
+    ],
+)
+def test_retries_that_cannot_be_used_are_refused_at_their_field(member, name, retries, wait, words, at):
+    given = fields(name, ["true", "false"])
+    given += [("step_retries", ""), ("step_retry_wait", ""), ("step_retries", retries), ("step_retry_wait", wait)]
+
+    answer = member.post("/projects/new", given)
+
+    assert answer.status == 400
+    page = answer.page
+    assert page.find(id="steps-error").words == words
+    (wrong,) = [one for one in page.find(id="steps").walk() if one.attributes.get("aria-invalid")]
+    assert (wrong.attributes["name"], wrong.attributes["aria-describedby"]) == (at, "steps-error")
+    assert page.values("step_retries") == ["", retries]
+    assert [one for one in page.find_all("details", class_="step-more") if "open" in one.attributes]
+
+
 def test_a_project_is_changed_by_a_form(member, project, stored):
     page = member.get(f"/projects/{project.name}/edit").page
     assert page.value("repository_url") == project.repository_url

@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from deployer.projects import StepInput
 from tests.support.operator import Operator
 from tests.support.standing import logged_in, make_user
 
@@ -148,7 +149,9 @@ def test_a_finished_deployment_is_told_with_its_logs_in_order(member, operator, 
     assert {"id", "proj_id", "started_at", "finished_at", "status"} <= deployment.keys()
     assert (deployment["id"], deployment["proj_id"], deployment["status"]) == (deployment_id, project.id, "failed")
     for log in answer["logs"]:
-        assert log.keys() == {"id", "deploy_id", "cmd", "log", "success", "started_at", "finished_at", "status"}
+        contract = {"id", "deploy_id", "cmd", "log", "success", "started_at", "finished_at", "status"}
+        assert log.keys() == contract | {"attempt", "tries"}
+        assert (log["attempt"], log["tries"]) == (1, 1)
         assert UUID.match(log["id"])
         assert log["deploy_id"] == deployment_id
         assert log["success"] is (log["status"] == "success")
@@ -167,6 +170,63 @@ def test_a_finished_deployment_is_told_with_its_logs_in_order(member, operator, 
     moments.append(deployment["finished_at"])
     assert all(MOMENT.match(moment) for moment in moments)
     assert moments == sorted(moments)
+
+
+def test_each_try_of_a_step_is_a_log_of_its_own_in_its_place(member, operator, make_project):
+    flaky = StepInput("echo now; exit 3", retries=1)
+    deployment_id = operator.deploy(make_project("echo before", flaky, "echo never"))
+    operator.wait_for_end(deployment_id)
+
+    logs = said(member.get(f"/deploy/{deployment_id}"))[1]["logs"]
+
+    assert [(one["cmd"], one["attempt"], one["tries"], one["status"]) for one in logs[-3:]] == [
+        ("echo before", 1, 1, "success"),
+        ("echo now; exit 3", 1, 2, "failed"),
+        ("echo now; exit 3", 2, 2, "failed"),
+    ]
+    assert logs[-2]["log"] == "now\nTrying again: try 2 of 2.\n"
+    assert logs[-1]["log"] == "now\n"
+
+
+# Retrying -------------------------------------------------------------------------------------------------------
+
+
+def test_a_deployment_is_retried_from_the_first_or_from_the_failed_step(member, operator, make_project):
+    failed = operator.wait_for_end(operator.deploy(make_project("echo one", "exit 3")))
+
+    from_failed = said(member.post_json(f"/deploy/{failed.id}/retry", {"fromFailed": True}))
+    second = operator.wait_for_end(from_failed[1]["deployId"])
+    whole = said(member.post_json(f"/deploy/DEP-{failed.number:04d}/retry", {}))
+    third = operator.wait_for_end(whole[1]["deployId"])
+
+    assert (from_failed[0], from_failed[1].keys()) == (200, {"success", "deployId"})
+    assert [(one.retry_of, one.from_step, one.triggered_by) for one in (second, third)] == [
+        (failed.id, 1, "ada"),
+        (failed.id, None, "ada"),
+    ]
+    assert said(member.get(f"/deploy/{second.id}"))[1]["deployment"]["retry_of"] == failed.id
+
+
+def test_what_cannot_be_retried_is_told_in_the_same_shape(member, operator, running, project):
+    well = operator.deploy(project)
+    operator.cancel(well)
+    cases = [
+        (f"/deploy/{running}/retry", {}, 409, "has not ended yet"),
+        (f"/deploy/{well}/retry", {"fromFailed": True}, 409, "came to no commit"),
+        (f"/deploy/{uuid.uuid4()}/retry", {}, 404, "Deployment not found"),
+        (f"/deploy/{well}/retry", {"fromFailed": "yes"}, 400, "fromFailed is true or false"),
+        (f"/deploy/{well}/retry", [], 400, "Send a JSON object"),
+    ]
+    before = len(operator.deployments())
+    for path, document, wanted, words in cases:
+        status, answer = said(member.post_json(path, document))
+        assert (status, answer.keys(), answer["success"]) == (wanted, {"success", "error"}, False), path
+        assert words in answer["error"]
+    assert len(operator.deployments()) == before
+
+
+def test_a_stranger_retries_nothing(stranger, running):
+    assert said(stranger.post_json(f"/deploy/{running}/retry", {})) == UNAUTHENTICATED
 
 
 def test_a_running_command_has_an_entry_whose_success_is_null(member, running):

@@ -47,3 +47,9 @@ def test_rows_in_which_nothing_was_entered_are_left_out():
 
 def test_a_form_without_rows_has_none():
     assert forms.step_rows(MultiDict()) == []
+
+
+def test_a_form_that_knows_nothing_of_retries_is_read_as_well():
+    rows = forms.step_rows(MultiDict([("step_command", "one"), ("step_command", "two"), ("step_retries", "3")]))
+
+    assert rows == [StepRow("one", retries="3"), StepRow("two")]
