@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 JOBS   ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo install uninstall test test-host lint format bench chaos clean
+.PHONY: help setup run demo install uninstall test test-postgresql test-host lint format bench chaos clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 setup: $(VENV)/.runtime ## make .venv with what Deployer runs on
 
@@ -25,9 +25,16 @@ install: ## put Deployer on this host as services of systemd, or upgrade it ther
 uninstall: ## take it off this host; data and settings stay (as root)
 	@sh systemd/install.sh uninstall
 
-test: $(VENV)/.dev ## run all tests; installs the system packages that they need where it may
+test: $(VENV)/.dev ## run all tests, on SQLite and on PostgreSQL; ARGS="tests/unit -k name" runs only those
 	@sh tests/parts.sh
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(if $(strip $(ARGS)),,$(MAKE) --no-print-directory test-postgresql)
+
+test-postgresql: $(VENV)/.dev ## run the integration tests on PostgreSQL (or ARGS="tests/integration/web …")
+	@sh tests/parts.sh postgresql
+	@if ls /usr/lib/postgresql/*/bin/pg_ctl >/dev/null 2>&1; then \
+	  DEPLOYER_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(or $(ARGS),tests/integration); \
+	else echo "PostgreSQL is not installed: the integration tests did not run on it."; fi
 
 test-host: $(VENV)/.dev ## boot a Debian with systemd in a container, and install and upgrade there (as root)
 	@sh tests/parts.sh host

@@ -83,13 +83,19 @@ class Database:
             yield
         except DBAPIError as error:
             if self._is_unavailable(error.orig):
-                raise StorageUnavailable(f"The database cannot be written: {error.orig}.") from error
+                raise StorageUnavailable(f"The database cannot be written: {reason(error.orig)}.") from error
             raise
         except Exception as error:
             # Our own BEGIN is the driver's, without SQLAlchemy around it.
             if self._is_unavailable(error):
-                raise StorageUnavailable(f"The database cannot be written: {error}.") from error
+                raise StorageUnavailable(f"The database cannot be written: {reason(error)}.") from error
             raise
+
+
+def reason(error: BaseException | None) -> str:
+    """A driver's words as part of a line. PostgreSQL's fill several; the indented ones only guess at a cause."""
+    lines = [line.strip() for line in str(error).splitlines() if not line.startswith("\t")]
+    return " ".join(filter(None, lines)).rstrip(".")
 
 
 def retrying(act: Callable[[], T], *, first_wait_s: float = 0.05, longest_wait_s: float = 5.0) -> T:

@@ -96,7 +96,7 @@ class Installation:
         """
         data_dir = DataDir(config.data_dir)
         data_dir.prepare()
-        if not data_dir.key_file.exists() and _keeps_secrets(config):
+        if not data_dir.key_file.exists() and keeps_secrets(config):
             raise KeyFileError(
                 f"The key file {data_dir.key_file} is missing, and what the database keeps needs it.",
                 hint="Copy it from another host of this database, or restore it from a backup."
@@ -121,7 +121,7 @@ class Installation:
         return runner_is_up(self.data_dir)
 
 
-def _keeps_secrets(config: Config) -> bool:
+def keeps_secrets(config: Config) -> bool:
     """Whether there is a database with something in it that only its own key opens."""
     if not config.has_shared_database and not config.database_path.exists():
         return False

@@ -114,16 +114,19 @@ def _folder(config: Config) -> Iterator[Finding]:
 
 
 def _key(config: Config) -> Iterator[Finding]:
+    from deployer.installation import keeps_secrets
     from deployer.security import keyfile
 
     path = config.data_dir / "key"
     if not path.exists():
-        if config.database_path.exists():
+        if keeps_secrets(config):
             yield Finding(
                 Level.FAILURE,
                 "key file",
                 f"{path} is missing.",
-                "Restore it: what the database keeps needs this key.",
+                "Copy it from another host of this database, or restore it from a backup."
+                if config.has_shared_database
+                else "Restore it: what the database keeps needs this key.",
             )
         return
     try:

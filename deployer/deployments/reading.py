@@ -31,7 +31,8 @@ PORTION_BYTES = 1024 * 1024
 PIECE_BYTES = 16 * 1024
 _NO_END = 2**31 - 1
 
-_REFERENCE = re.compile(r"DEP-0*([1-9][0-9]{0,17})\Z", re.IGNORECASE)
+# No more digits than the number's column holds: a longer one is nobody's.
+_REFERENCE = re.compile(r"DEP-0*([1-9][0-9]{0,8})\Z", re.IGNORECASE)
 _chunks = table_of(LogChunk)
 _SELECT_PIECES = (
     sa.select(_chunks.c.seq, _chunks.c.command_id, _chunks.c.kind, _chunks.c.data, _chunks.c.lines)

@@ -18,7 +18,7 @@ from deployer.models.project import Project
 COUNTED = 1001
 """Beyond a thousand nobody needs the number, and counting would take its time."""
 
-_REFERENCE = re.compile(r"(?:DEP-)?0*([1-9][0-9]{0,17})\Z", re.IGNORECASE)
+_REFERENCE = re.compile(r"(?:DEP-)?0*([1-9][0-9]{0,8})\Z", re.IGNORECASE)
 _SHA_PREFIX = re.compile(r"[0-9a-f]{4,64}\Z", re.IGNORECASE)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -121,7 +121,7 @@ def deployment_place(before: str, after: str) -> Place:
 
 
 def _number(text: str) -> tuple[int] | None:
-    return (int(text),) if re.fullmatch(r"[0-9]{1,18}", text) else None
+    return (int(text),) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
 
 def delivery_place(before: str, after: str) -> Place:

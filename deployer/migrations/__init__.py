@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from deployer.config import Config
+from deployer.db import reason
 from deployer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,9 +42,11 @@ def is_behind(config: Config) -> bool:
     except DBAPIError as error:
         if type(error.orig).__name__ == "DatabaseError":
             # SQLite's word for a file that is none of its own.
-            raise ConfigError(f"{name} is damaged: {error.orig}.", hint="Restore it from a backup.") from error
+            raise ConfigError(
+                f"{name} is damaged: {reason(error.orig)}.", hint="Restore it from a backup."
+            ) from error
         hint = "Start its server, or correct storage.database_url." if config.has_shared_database else ""
-        raise ConfigError(f"{name} cannot be opened: {error.orig}.", hint=hint) from error
+        raise ConfigError(f"{name} cannot be opened: {reason(error.orig)}.", hint=hint) from error
     if present and present > head():
         raise ConfigError(
             f"{name} was made by a newer version of Deployer (schema {present}).",

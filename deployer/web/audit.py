@@ -24,7 +24,7 @@ from deployer.web.context import orm
 blueprint = Blueprint("audit", __name__, url_prefix="/settings/audit")
 
 SHOWN = 50
-_REFERENCE = re.compile(r"DEP-([0-9]{1,18})\Z")
+_REFERENCE = re.compile(r"DEP-([0-9]{1,9})\Z")
 
 
 @blueprint.get("")
@@ -56,7 +56,7 @@ def index() -> ResponseReturnValue:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _links(session: Session, events: Sequence[AuditEvent]) -> dict[int, str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+import sqlalchemy as sa
 
+from deployer.models import Setting
 from tests.browser.faults import Faults
 from tests.browser.parts import BrowserContext, expect
 from tests.browser.places import press
@@ -22,7 +24,7 @@ def no_mail(daemon: Daemon) -> Iterator[None]:
     """At first, and at the end, no mail server is set up."""
     yield
     with daemon.installation.database.write() as connection:
-        connection.exec_driver_sql("DELETE FROM settings WHERE name LIKE 'mail.%'")
+        connection.execute(sa.delete(Setting).where(Setting.name.startswith("mail.")))
 
 
 @pytest.mark.usefixtures("no_mail")

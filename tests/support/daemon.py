@@ -32,10 +32,11 @@ def free_port() -> int:
 def environment(folder: Path, **settings: object) -> dict[str, str]:
     """What a daemon with its data in ``folder`` is started with; ``runner_max_queued=2`` and so on are settings."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DEPLOYER_")}
+    if "storage_database_url" not in settings:
+        settings["storage_database_url"] = databases.url(folder / "data")
     given = {
         "server_bind": f"127.0.0.1:{free_port()}",
         "storage_data_dir": folder / "data",
-        "storage_database_url": databases.url(folder / "data"),
         "git_allow_file": True,
         "runner_cancel_grace": 1,
         **settings,

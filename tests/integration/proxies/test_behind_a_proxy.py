@@ -7,8 +7,11 @@ import itertools
 import json
 
 import pytest
+import sqlalchemy as sa
 
 from deployer import logins
+from deployer.models import AuditEvent, Delivery
+from deployer.models.user import LoginSession, Throttle
 from tests.integration.proxies.servers import CLIENT, HOST, TlsBrowser
 from tests.support.events import Viewer
 from tests.support.forge import Forge, push
@@ -38,12 +41,7 @@ def forge(proxy, project) -> Forge:
 def unthrottled(daemon):
     """Every test's people come from the same address."""
     with daemon.installation.database.write() as connection:
-        connection.exec_driver_sql("DELETE FROM throttles")
-
-
-def rows(daemon, statement: str, *values: str):
-    with daemon.installation.database.read() as connection:
-        return connection.exec_driver_sql(statement, values).all()
+        connection.execute(sa.delete(Throttle))
 
 
 def test_a_login_over_tls_gets_a_cookie_that_travels_over_tls_only(stranger):
@@ -109,17 +107,22 @@ def test_many_requests_over_one_connection_are_all_answered(proxy):
     connection.close()
 
 
-def test_the_address_on_record_is_the_clients_and_not_the_proxys_or_a_forged_one(daemon, proxy, forge, project):
+def test_the_address_on_record_is_the_clients_and_not_the_proxys_or_a_forged_one(operator, proxy, forge, project):
     forger = TlsBrowser(proxy, headers=FORGED)
     assert forger.log_in(USER, PASSWORD).status == 302
     assert forger.post(f"/projects/{project.name}/secret").status == 302
     headers = {name.replace("-", "_"): value for name, value in FORGED.items()}
     forge.send(b"{}", X_Hub_Signature_256=None, **headers)
 
-    delivered = "SELECT remote_address FROM deliveries WHERE project_id = ?"
-    assert wait_until(lambda: rows(daemon, delivered, project.id), "the delivery's record") == [(CLIENT,)]
-    assert rows(daemon, "SELECT address FROM audit_events WHERE subject = ?", project.name) == [(CLIENT,)]
-    assert rows(daemon, "SELECT DISTINCT address FROM login_sessions") == [(CLIENT,)]
+    def addresses(column, *conditions) -> list[str]:
+        return [
+            row.address for row in operator.rows(sa.select(column.label("address")).where(*conditions).distinct())
+        ]
+
+    is_ours = Delivery.project_id == project.id
+    assert wait_until(lambda: addresses(Delivery.remote_address, is_ours), "the delivery's record") == [CLIENT]
+    assert addresses(AuditEvent.address, AuditEvent.subject == project.name) == [CLIENT]
+    assert addresses(LoginSession.address) == [CLIENT]
 
 
 def test_who_guesses_is_throttled_whatever_addresses_are_forged(proxy, daemon):

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.support.daemon import APP
+from tests.support.database import ON_POSTGRESQL, everything_stored
 from tests.support.operator import Operator
 
 
@@ -31,7 +32,8 @@ def test_the_data_folder_is_private_and_everything_in_it(daemon, forge, operator
     assert mode(folder / "key") == 0o600
     open_to_others = {path.name: oct(mode(path)) for path in folder.iterdir() if mode(path) & 0o077}
     assert open_to_others == {}
-    assert {"key", "deployer.db", "deployer.db-wal", "spool"} <= {path.name for path in folder.iterdir()}
+    files = {"key", "spool", *(() if ON_POSTGRESQL else ("deployer.db", "deployer.db-wal"))}
+    assert files <= {path.name for path in folder.iterdir()}
 
 
 def test_each_installation_makes_a_key_of_its_own(daemon, proxied_daemon):
@@ -69,7 +71,11 @@ def test_a_start_without_the_key_that_the_database_needs_is_refused_and_makes_no
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip() == (
         f"Error: The key file {key} is missing, and what the database keeps needs it. "
-        "Restore it from a backup; or, to begin anew, move the data folder away."
+        + (
+            "Copy it from another host of this database, or restore it from a backup."
+            if ON_POSTGRESQL
+            else "Restore it from a backup; or, to begin anew, move the data folder away."
+        )
     )
     assert not key.exists()
     kept.rename(key)
@@ -95,13 +101,13 @@ def test_a_data_folder_that_was_open_is_closed_by_the_start(make_daemon):
     assert mode(daemon.config.data_dir) == 0o700
 
 
-def test_secrets_are_not_readable_in_the_database_file(daemon, operator, make_project):
+def test_secrets_are_not_readable_in_the_database(daemon, operator, make_project):
     project = make_project()
     operator.set_variable(project, "TOKEN", "plainly-visible-secret", secret=True)
     operator.set_https_token(project, "ghp_plainly_visible")
     operator.make_deploy_key(project)
 
-    stored = b"".join(path.read_bytes() for path in daemon.config.data_dir.glob("deployer.db*"))
+    stored = everything_stored(daemon.config)
 
     assert project.name.encode() in stored
     for secret in (b"plainly-visible-secret", b"ghp_plainly_visible", b"PRIVATE KEY", b"correct horse battery"):

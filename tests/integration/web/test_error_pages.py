@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+import sqlalchemy as sa
 
+from deployer.models import Project
 from tests.support.browser import FORM
 from tests.support.standing import logged_in, make_user
 
@@ -73,7 +75,7 @@ def test_a_form_of_too_many_fields_is_no_error_of_ours(member):
 
 def test_an_error_of_ours_is_a_page_that_tells_no_details(member, operator, project):
     with operator.database.write() as connection:
-        connection.exec_driver_sql("UPDATE projects SET webhook_secret = zeroblob(60) WHERE id = ?", (project.id,))
+        connection.execute(sa.update(Project).where(Project.id == project.id).values(webhook_secret=bytes(60)))
 
     answer = member.get(f"/projects/{project.name}")
 

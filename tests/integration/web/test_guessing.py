@@ -8,8 +8,10 @@ import json
 import threading
 
 import pytest
+import sqlalchemy as sa
 
 from deployer import logins
+from deployer.models import Delivery
 from tests.support.browser import Browser
 from tests.support.forge import Forge, push
 from tests.support.operator import Operator
@@ -129,11 +131,6 @@ def test_proxies_are_believed_on_kept_connections_too(proxied_daemon, repository
 
 
 def addresses_of(operator, project) -> list[str]:
-    def found() -> list[str]:
-        with operator.database.read() as connection:
-            rows = connection.exec_driver_sql(
-                "SELECT remote_address FROM deliveries WHERE project_id = ? ORDER BY received_at, id", (project.id,)
-            )
-            return [row[0] for row in rows]
-
-    return wait_until(found, "the delivery's record")
+    wanted = sa.select(Delivery.remote_address).where(Delivery.project_id == project.id)
+    in_order = wanted.order_by(Delivery.received_at, Delivery.id)
+    return wait_until(lambda: [row.remote_address for row in operator.rows(in_order)], "the delivery's record")

@@ -7,12 +7,15 @@ import http.client
 import json
 import signal
 import socket
-import sqlite3
 import threading
 import uuid
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from deployer.executors import processes
+from deployer.models import Delivery
+from tests.support import database
 from tests.support.forge import Forge, push
 from tests.support.operator import Operator
 from tests.support.waiting import wait_until
@@ -68,7 +71,7 @@ def test_the_connection_is_kept(forge):
     connection.close()
 
 
-def test_many_connections_at_once_are_each_answered_and_recorded(forge):
+def test_many_connections_at_once_are_each_answered_and_recorded(forge, operator):
     failures: list[tuple[int, str]] = []
 
     def send() -> None:
@@ -86,11 +89,8 @@ def test_many_connections_at_once_are_each_answered_and_recorded(forge):
         thread.join()
 
     assert failures == []
-    with forge.daemon.installation.database.read() as connection:
-        (count,) = connection.exec_driver_sql(
-            "SELECT count(*) FROM deliveries WHERE project_id = ?", (forge.path.rpartition("/")[2],)
-        ).one()
-    assert count == 240
+    is_ours = Delivery.project_id == forge.path.rpartition("/")[2]
+    assert len(operator.rows(sa.select(Delivery.id).where(is_ours))) == 240
 
 
 def test_requests_that_are_sent_without_waiting_are_answered_in_their_order(forge):
@@ -187,25 +187,19 @@ def test_what_has_arrived_by_the_end_is_recorded_and_answered(make_daemon, repos
     first, second = connect(forge), connect(forge)
     for connection in (first, second):
         assert post(connection, forge, BODY) == (200, IGNORED)
-    other = sqlite3.connect(daemon.config.database_path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-
-    # The first one waits for the database; the second one comes meanwhile, and then the word to end.
-    first.sock.sendall(wire(forge, BODY, "first"))
-    wait_until(lambda: waiting_bytes(forge, first) == 0, "the daemon at the first one")
-    second.sock.sendall(wire(forge, BODY, "second"))
-    daemon.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: (one := processes.stat(runner)) is None or one.state in "ZX", "the runner's end")
-    other.execute("ROLLBACK")
-    other.close()
+    with database.locked(daemon.config):
+        # The first one waits for the database; the second one comes meanwhile, and then the word to end.
+        first.sock.sendall(wire(forge, BODY, "first"))
+        wait_until(lambda: waiting_bytes(forge, first) == 0, "the daemon at the first one")
+        second.sock.sendall(wire(forge, BODY, "second"))
+        daemon.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: (one := processes.stat(runner)) is None or one.state in "ZX", "the runner's end")
 
     for connection in (first, second):
         assert IGNORED.encode() in answers(connection.sock, 1)
         connection.close()
     assert daemon.wait() == 0
-    with daemon.installation.database.read() as connection:
-        guids = [row[0] for row in connection.exec_driver_sql("SELECT guid FROM deliveries")]
-    assert {"first", "second"} <= set(guids)
+    assert {"first", "second"} <= {row.guid for row in operator.rows(sa.select(Delivery.guid))}
 
 
 def test_idle_ones_do_not_hold_up_the_end(make_daemon):

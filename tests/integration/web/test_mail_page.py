@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import clock, projects
-from deployer.models import AuditEvent, Notification
+from deployer.models import AuditEvent, Notification, Project, Setting
 from deployer.models.notification import NotificationStatus, Occasion
 from deployer.notifications import mail_settings
 from tests.support.browser import Browser
@@ -47,8 +47,8 @@ def member(web: Daemon, cookie: str) -> Iterator[Browser]:
     browser = Browser(web, cookie)
     yield browser
     with web.installation.database.write() as connection:
-        connection.exec_driver_sql("DELETE FROM settings WHERE name LIKE 'mail.%'")
-        connection.exec_driver_sql("DELETE FROM projects")
+        connection.execute(sa.delete(Setting).where(Setting.name.startswith("mail.")))
+        connection.execute(sa.delete(Project))
 
 
 @pytest.fixture

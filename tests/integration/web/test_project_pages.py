@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from deployer import project_secrets
 from deployer import projects as use_cases
+from deployer.models import Project
 from tests.support.forge import Forge
 
 _numbers = itertools.count(1)
@@ -184,8 +186,7 @@ def test_the_buttons_of_the_step_list_rearrange_it_and_keep_what_was_typed(membe
     titles = dict(zip(page.values("step_command"), page.values("step_name"), strict=True))
     assert {(command, title) for command, title in titles.items() if command} <= {row[:2] for row in steps}
     assert (page.value("name"), page.value("branch")) == (name, "not yet valid")
-    with operator.database.read() as connection:
-        assert not connection.exec_driver_sql("SELECT 1 FROM projects WHERE name = ?", (name,)).first()
+    assert operator.rows(sa.select(Project.id).where(Project.name == name)) == []
 
 
 @pytest.mark.parametrize(

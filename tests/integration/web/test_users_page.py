@@ -14,6 +14,7 @@ from deployer import clock
 from deployer.models.user import Invitation, LoginSession
 from tests.support import authenticator
 from tests.support.browser import Browser
+from tests.support.database import everything_stored
 from tests.support.standing import MEMBER, PASSWORD, USER, logged_in, make_user
 
 _numbers = itertools.count(1)
@@ -270,8 +271,7 @@ def test_the_link_is_shown_once_and_kept_nowhere(admin, daemon, operator, name):
     assert token not in admin.get("/settings/users").text
     assert token not in admin.get("/settings/audit").text
     assert token not in daemon.log
-    for path in daemon.config.data_dir.glob("deployer.db*"):
-        assert token.encode() not in path.read_bytes()
+    assert token.encode() not in everything_stored(daemon.config)
 
 
 def test_what_the_links_page_loads_does_not_hear_of_the_token(admin, daemon):

@@ -6,13 +6,17 @@ import contextlib
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import threading
 
 import pytest
+import sqlalchemy as sa
 
+from deployer.models import Project
+from deployer.models.deployment import Status
+from tests.support import database
 from tests.support.browser import Browser
+from tests.support.database import of_sqlite
 from tests.support.forge import Forge
 from tests.support.operator import Operator
 
@@ -83,13 +87,11 @@ def test_a_database_that_somebody_else_keeps_locked_is_told_and_heals(web, web_o
     forge = Forge(web, web_operator.make_project(repository.url))
     answers = []
     sender = threading.Thread(target=lambda: answers.append(forge.push()))
-    with contextlib.closing(sqlite3.connect(web.config.database_path, isolation_level=None)) as foreign:
-        foreign.execute("BEGIN EXCLUSIVE")
+    with database.locked(web.config):
         sender.start()
         # What need not be written is answered meanwhile.
         assert Browser(web).get("/login").status == 200
         sender.join()
-        foreign.execute("ROLLBACK")
 
     assert [said(answer) for answer in answers] == [(503, "The push could not be recorded; try again later")]
     assert said(forge.push()) == TRIGGERED
@@ -101,7 +103,7 @@ def test_a_secret_that_cannot_be_decrypted_is_told_without_saying_which(web, web
     project = web_operator.make_project(repository.url)
     forge = Forge(web, project)
     with web.installation.database.write() as connection:
-        connection.exec_driver_sql("UPDATE projects SET webhook_secret = zeroblob(60)")
+        connection.execute(sa.update(Project).values(webhook_secret=bytes(60)))
 
     answer = forge.push()
 
@@ -130,6 +132,7 @@ def fill(path) -> None:
             file.write(b"\0" * 4096)
 
 
+@of_sqlite
 def test_a_full_disk_is_told_loses_nothing_and_heals(small_disk, make_daemon, repository):
     web = make_daemon("web", folder=small_disk).start()
     operator = Operator(web.installation)
@@ -161,8 +164,6 @@ def test_what_was_answered_is_on_disk_when_everything_is_killed_right_after(make
     daemon.end(signal.SIGKILL)
 
     assert said(answer) == TRIGGERED
-    with contextlib.closing(sqlite3.connect(daemon.config.database_path)) as database:
-        found = database.execute(
-            "SELECT status FROM deployments WHERE id = ?", (answer.headers["X-Deployment-Id"],)
-        ).fetchone()
-    assert found == ("queued",)
+    # Nobody who was there before has it open any more.
+    daemon.installation.database.dispose()
+    assert operator.status(answer.headers["X-Deployment-Id"]) is Status.QUEUED

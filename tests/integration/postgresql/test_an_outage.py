@@ -1,0 +1,166 @@
+"""The database's server is stopped, restarted or cut off during work: nothing is lost, and all heals by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+import psycopg
+import pytest
+
+from deployer.deployments import queue
+from deployer.models.deployment import Status
+from tests.support.browser import Browser
+from tests.support.forge import Forge
+from tests.support.waiting import wait_until
+
+TRIGGERED = (200, "Deployment triggered")
+NOT_RECORDED = (503, "The push could not be recorded; try again later")
+SOON_S = 30.0
+"""Sooner than anything is looked at without having been rung for (`IDLE_WAIT_S`)."""
+
+LINES = 300
+
+
+def said(answer) -> tuple[int, str]:
+    return answer.status, answer.text
+
+
+def numbered(name: str, marker) -> str:
+    """A step that takes a few seconds, and leaves a mark each time it is begun."""
+    return f'echo {name} >> {marker}; for i in $(seq {LINES}); do echo "{name} $i"; sleep 0.01; done'
+
+
+def printed(name: str) -> bytes:
+    return b"".join(f"{name} {number}\n".encode() for number in range(1, LINES + 1))
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_a_restart_in_the_middle_of_each_step_costs_no_command_and_no_byte(
+    server, make_daemon, operator, make_project, tmp_path
+):
+    make_daemon().start()
+    marker = tmp_path / "begun"
+    deployment_id = operator.deploy(make_project(numbered("one", marker), numbered("two", marker)))
+
+    for number, name in enumerate(("one", "two")):
+        operator.wait_for_output(deployment_id, f"{name} 40\n".encode(), number)
+        server.restart()
+
+    assert operator.wait_for_end(deployment_id, within_s=60).status == Status.SUCCESS
+    assert marker.read_text() == "one\ntwo\n"
+    assert [sha256(operator.step_output(deployment_id, number)) for number in range(2)] == [
+        sha256(printed(name)) for name in ("one", "two")
+    ]
+    assert operator.events(deployment_id) == ["queued", "running", "success"]
+
+
+def test_connections_that_are_cut_again_and_again_cost_no_command_and_no_byte(
+    server, database, make_daemon, operator, make_project, tmp_path
+):
+    """The server ends them at whatever they are doing: reading, writing, waiting to be told."""
+    make_daemon().start()
+    marker = tmp_path / "begun"
+    deployment_id = operator.deploy(make_project(numbered("one", marker), numbered("two", marker)))
+
+    def is_over() -> bool:
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE datname = '{database}' AND pid <> pg_backend_pid() AND client_port <> -1",
+        )
+        time.sleep(0.3)
+        status = server.execute(f"SELECT status FROM deployments WHERE id = '{deployment_id}'", database)
+        return Status(status[0][0]).is_final
+
+    wait_until(is_over, "the end", within_s=90)
+    operator.database.dispose()
+
+    assert operator.status(deployment_id) is Status.SUCCESS
+    assert marker.read_text() == "one\ntwo\n"
+    assert [sha256(operator.step_output(deployment_id, number)) for number in range(2)] == [
+        sha256(printed(name)) for name in ("one", "two")
+    ]
+
+
+def test_webhooks_are_refused_while_it_is_away_and_taken_again_without_a_restart(
+    server, make_daemon, operator, make_project
+):
+    web = make_daemon("web").start()
+    forge = Forge(web, make_project())
+    assert said(forge.push()) == TRIGGERED
+
+    server.stop()
+    refused = [said(forge.push()) for _ in range(3)]
+    page = Browser(web).get("/login")
+    server.start()
+
+    assert refused == [NOT_RECORDED] * 3
+    # Whether there is anybody who could log in is not known either.
+    assert page.status in (200, 503)
+    assert said(forge.push()) == TRIGGERED
+    assert Browser(web).get("/login").status == 200
+    assert len(operator.deployments()) == 2
+    assert "Traceback" not in web.log, web.log
+
+
+def test_what_was_answered_is_there_after_a_crash_of_the_server(server, make_daemon, operator, make_project):
+    forge = Forge(make_daemon("web").start(), make_project())
+
+    answers = []
+    for _ in range(5):
+        answers.append(forge.push())
+        server.restart()
+
+    assert [said(answer) for answer in answers] == [TRIGGERED] * 5
+    stored = {one.id: one.status for one in operator.deployments()}
+    assert list(stored) == [answer.headers["X-Deployment-Id"] for answer in answers]
+    assert list(stored.values()) == [Status.SUPERSEDED] * 4 + [Status.QUEUED]
+
+
+def test_the_bell_is_heard_again_after_a_restart(server, make_daemon, operator, make_project):
+    forge = Forge(make_daemon().start(), make_project())
+    # Its lane has gone to rest by then.
+    assert operator.wait_for_end(forge.push().headers["X-Deployment-Id"]).finished_at
+    server.restart()
+
+    for _ in range(3):
+        answer = forge.push()
+        assert said(answer) == TRIGGERED
+        wait_until(
+            lambda id=answer.headers["X-Deployment-Id"]: operator.status(id) is not Status.QUEUED,
+            "its begin",
+            within_s=SOON_S,
+        )
+
+
+def test_who_waits_is_told_of_what_was_committed_while_it_did_not_hear(server, installation):
+    bell = installation.database.bell
+    seen = bell.generation
+    server.restart()
+
+    # Rung once when it listens again, for whatever may have been missed.
+    again = bell.wait(seen, SOON_S)
+    assert again > seen
+    with installation.database.write() as connection:
+        queue.count(connection, "x", 1)
+    assert bell.wait(again, SOON_S) > again
+
+
+@pytest.mark.parametrize("lock", ["LOCK TABLE deliveries", "SELECT * FROM projects FOR UPDATE"])
+def test_what_somebody_else_keeps_locked_is_told_and_heals(
+    server, database, make_daemon, operator, make_project, lock
+):
+    web = make_daemon("web").start()
+    forge = Forge(web, make_project())
+    with psycopg.connect(server.url(database)) as foreign:
+        foreign.execute(lock)
+        refused = said(forge.push())
+        assert Browser(web).get("/login").status == 200
+        foreign.rollback()
+
+    assert refused == NOT_RECORDED
+    assert said(forge.push()) == TRIGGERED
+    assert len(operator.deployments()) == 1
