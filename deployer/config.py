@@ -38,6 +38,8 @@ class ServerSettings:
 @dataclass(frozen=True)
 class StorageSettings:
     data_dir: str = "data"
+    # May hold a password.
+    database_url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,16 @@ class LogSettings:
     max_bytes_per_command: int = 16 * 1024 * 1024
     max_spool_bytes: int = 1024 * 1024 * 1024
     level: str = "info"
+
+
+@dataclass(frozen=True)
+class RetentionSettings:
+    """0 is without a limit. A project may have its own of the first two."""
+
+    deployments: int = 200
+    days: int = 365
+    deliveries: int = 1000
+    audit_days: int = 400
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,7 @@ class Config:
     git: GitSettings = field(default_factory=GitSettings)
     ssh: SshSettings = field(default_factory=SshSettings)
     logs: LogSettings = field(default_factory=LogSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     smtp: SmtpSettings = field(default_factory=SmtpSettings)
     source: str = ""
@@ -106,6 +119,11 @@ class Config:
     @property
     def database_path(self) -> Path:
         return self.data_dir / "deployer.db"
+
+    @property
+    def has_shared_database(self) -> bool:
+        """Whether the database is a PostgreSQL, which several hosts may use."""
+        return bool(self.storage.database_url)
 
     @property
     def public_url(self) -> str:
@@ -255,6 +273,10 @@ def _check(config: Config) -> None:
         "ssh.reconnect_for": (1, 7 * 86400),
         "logs.max_bytes_per_command": (64 * 1024, 1 << 32),
         "logs.max_spool_bytes": (1024 * 1024, 1 << 40),
+        "retention.deployments": (0, 1_000_000),
+        "retention.days": (0, 36_500),
+        "retention.deliveries": (0, 10_000_000),
+        "retention.audit_days": (0, 36_500),
         "auth.session_days": (1, 3650),
         "smtp.port": (0, 65535),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -69,6 +70,39 @@ class Database:
 
     def dispose(self) -> None:
         self.engine.dispose()
+
+    def give_back_space(self, pages: int) -> bool:
+        """Cut up to ``pages`` free pages (4 KiB) off the end of the file; whether there are more.
+
+        Where used pages are there, they are moved first. PostgreSQL's autovacuum does this by itself.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return False
+        with _storage_errors(), self._writer.begin() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            # One row a page: what is not asked for is not done.
+            driver.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+            (left,) = driver.execute("PRAGMA freelist_count").fetchone()
+        return bool(left)
+
+    def settle(self, *, wholly: bool = False) -> None:
+        """Copy the log of changes into the file now, so that no other commit has to; ``wholly`` cuts it off as well,
+        unless somebody uses it. Nobody waits meanwhile.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return
+        with contextlib.closing(self.engine.raw_connection()) as connection:
+            driver = connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            if wholly:
+                # It takes the write lock, and would wait for readers with it.
+                driver.execute("PRAGMA busy_timeout = 0")
+                try:
+                    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                finally:
+                    driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
     def _data_version(self) -> int:
         # A connection of its own that never writes and holds no transaction: only so does the number

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from deployer.deployments import lifecycle, reading, search
 from deployer.deployments.paging import Place
 from deployer.deployments.search import Wanted
+from deployer.errors import NotFound
 from deployer.models.deployment import Command, Deployment, Status, Trigger
 from deployer.models.project import Project
 from deployer.web import ansi
@@ -72,7 +73,7 @@ def index() -> ResponseReturnValue:
 @blueprint.get("/<deployment_id>")
 def show(deployment_id: str) -> ResponseReturnValue:
     session = orm.session()
-    deployment = reading.find(session, deployment_id)
+    deployment = _found(deployment_id)
     connection = session.connection()
     last_seq = reading.last_seq(connection, deployment.id)
     commands = [
@@ -88,15 +89,30 @@ def show(deployment_id: str) -> ResponseReturnValue:
         is_newest=_is_newest(deployment),
         commands=commands,
         last_seq=last_seq,
-        newer=reading.find(session, deployment.superseded_by) if deployment.superseded_by else None,
+        newer=_newer(deployment),
         runner_is_up=installation().runner_is_up,
     )
+
+
+def _found(deployment_id: str) -> Deployment:
+    """Raises NotFound, with a word on why a link of former times may lead nowhere."""
+    try:
+        return reading.find(orm.session(), deployment_id)
+    except NotFound as error:
+        raise NotFound(
+            f"{error}.", hint="It may have been removed: only the newest are kept, and none of a deleted project."
+        ) from error
 
 
 def _is_newest(deployment: Deployment) -> bool:
     """Whether the forge itself named this commit last; without its word there may always be a newer one."""
     newest = reading.newest_pushed(orm.session(), deployment.project_id, deployment.project.branch)
     return newest is not None and newest == deployment.sha
+
+
+def _newer(deployment: Deployment) -> Deployment | None:
+    """What took its place, as long as that is kept."""
+    return orm.session().scalar(sa.select(Deployment).where(Deployment.id == deployment.superseded_by))
 
 
 @blueprint.post("/<deployment_id>/cancel")

@@ -48,6 +48,7 @@ LEVELS = {
     "access": USE_CASES,
     "suggestions": USE_CASES,
     "audit": USE_CASES,
+    "retention": USE_CASES,
     "notifications": USE_CASES,
     "runner": RUNNER,
 }
