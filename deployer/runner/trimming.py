@@ -22,8 +22,8 @@ REST_S = 0.004
 """The least pause after a transaction; after a longer one the pause is as long as that was."""
 
 SETTLED_BYTES = 4 * 1024 * 1024
-"""After how much that was taken out the log of changes is copied into the file: a quarter of what makes any commit,
-also a webhook's, do that."""
+"""After how much that was taken out its space is given back, so that the list of free pages stays short, and the log of
+changes is copied into the file: a quarter of what makes any commit, also a webhook's, do that."""
 
 AT_ONCE = 100
 
@@ -63,6 +63,7 @@ def trim(database: Database, settings: RetentionSettings) -> None:
             events,
         )
     trimmer.give_back_space()
+    database.settle(wholly=True)
 
 
 class Trimmer:
@@ -71,7 +72,8 @@ class Trimmer:
         # In bytes, and in pages of the file.
         self._pace = Pace(128 * 1024, least=32 * 1024, most=1024 * 1024)
         self._page_pace = Pace(32, least=4, most=512)
-        self._unsettled = 0
+        self._removed_bytes = 0
+        self._unsettled_bytes = 0
 
     def trim_deployments(self, project_id: str, kept: retention.Limits) -> int:
         """How many were removed."""
@@ -114,12 +116,12 @@ class Trimmer:
     def give_back_space(self) -> None:
         is_more = True
         while is_more:
+            size = self._page_pace.size
             begun = time.monotonic()
-            is_more = self._database.give_back_space(self._page_pace.size)
+            is_more = self._database.give_back_space(size)
             took_s = time.monotonic() - begun
-            self._settle_after(self._page_pace.size * retention.ROW_BYTES)
+            self._settle_after(size * retention.ROW_BYTES)
             self._page_pace.learn(took_s)
-        self._database.settle(wholly=True)
 
     @property
     def _rows(self) -> int:
@@ -132,11 +134,14 @@ class Trimmer:
             begun = time.monotonic()
             yield connection
         took_s = time.monotonic() - begun
-        self._settle_after(self._pace.size)
         self._pace.learn(took_s)
+        self._removed_bytes += self._pace.size
+        if self._removed_bytes >= SETTLED_BYTES:
+            self._removed_bytes = 0
+            self.give_back_space()
 
     def _settle_after(self, size: int) -> None:
-        self._unsettled += size
-        if self._unsettled >= SETTLED_BYTES:
-            self._unsettled = 0
+        self._unsettled_bytes += size
+        if self._unsettled_bytes >= SETTLED_BYTES:
+            self._unsettled_bytes = 0
             self._database.settle()
