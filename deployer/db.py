@@ -82,11 +82,10 @@ class Database:
         with _storage_errors(), self._writer.begin() as connection:
             driver = connection.connection.driver_connection
             assert isinstance(driver, sqlite3.Connection)
-            surplus = _surplus(driver)
             # SQLite does one page a step, and Python 3.11 makes no second step where there is no result.
-            for _ in range(min(pages, surplus)):
+            for _ in range(min(pages, _surplus(driver))):
                 driver.execute("PRAGMA incremental_vacuum(1)")
-        return surplus > pages
+            return _surplus(driver) > 0
 
     def settle(self, *, wholly: bool = False) -> None:
         """Copy the log of changes into the file now, so that no other commit has to; ``wholly`` cuts it off as well,

@@ -76,7 +76,7 @@ class Installation:
         """
         data_dir = DataDir(config.data_dir)
         data_dir.prepare()
-        if not data_dir.key_file.exists() and _keeps_secrets(data_dir.database):
+        if not data_dir.key_file.exists() and keeps_secrets(data_dir.database):
             raise KeyFileError(
                 f"The key file {data_dir.key_file} is missing, and what the database keeps needs it.",
                 hint="Restore it from a backup; or, to begin anew, move the data folder away.",
@@ -93,7 +93,7 @@ class Installation:
         return runner_is_up(self.data_dir)
 
 
-def _keeps_secrets(path: Path) -> bool:
+def keeps_secrets(path: Path) -> bool:
     """Whether there is a database with something in it that only its own key opens."""
     if not path.exists():
         return False

@@ -22,8 +22,8 @@ REST_S = 0.004
 """The least pause after a transaction; after a longer one the pause is as long as that was."""
 
 SETTLED_BYTES = 4 * 1024 * 1024
-"""After how much that was taken out its space is given back, so that the list of free pages stays short, and the log of
-changes is copied into the file: a quarter of what makes any commit, also a webhook's, do that."""
+"""After how much that was taken out its space is given back, so that the list of free pages stays short, and the log
+of changes is copied into the file: a quarter of what makes any commit, also a webhook's, do that."""
 
 AT_ONCE = 100
 

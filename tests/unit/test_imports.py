@@ -49,6 +49,7 @@ LEVELS = {
     "suggestions": USE_CASES,
     "audit": USE_CASES,
     "retention": USE_CASES,
+    "backups": USE_CASES,
     "notifications": USE_CASES,
     "runner": RUNNER,
 }
