@@ -6,6 +6,7 @@ that it can come through a pipe, and what is in it gets names of our own.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -31,6 +32,9 @@ KEY = "key"
 MAX_SMALL_BYTES = 1024 * 1024
 """Of a member that is no database."""
 
+COMPRESSION = 3
+"""Of 9: logs become a tenth anyhow, and most of it is waiting for the disk."""
+
 COPY_BYTES = 1024 * 1024
 
 
@@ -54,7 +58,10 @@ def pack(members: Mapping[str, Path], file: IO[bytes]) -> None:
         "made_at": clock.iso(clock.now()),
         "files": files,
     }
-    with tarfile.open(fileobj=file, mode="w|gz", compresslevel=3) as archive:
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=COMPRESSION) as packed,
+        tarfile.open(fileobj=packed, mode="w|") as archive,
+    ):
         text = json.dumps(manifest, indent=2).encode() + b"\n"
         _add(archive, MANIFEST, io.BytesIO(text), len(text))
         for name, path in members.items():
