@@ -71,6 +71,16 @@ class LogSettings:
 
 
 @dataclass(frozen=True)
+class RetentionSettings:
+    """0 is without a limit. A project may have its own of the first two."""
+
+    deployments: int = 200
+    days: int = 365
+    deliveries: int = 1000
+    audit_days: int = 400
+
+
+@dataclass(frozen=True)
 class AuthSettings:
     session_days: int = 30
 
@@ -99,6 +109,7 @@ class Config:
     git: GitSettings = field(default_factory=GitSettings)
     ssh: SshSettings = field(default_factory=SshSettings)
     logs: LogSettings = field(default_factory=LogSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     smtp: SmtpSettings = field(default_factory=SmtpSettings)
     source: str = ""
@@ -281,6 +292,10 @@ def _check(config: Config) -> None:
         "storage.min_free_bytes": (0, 1 << 50),
         "logs.max_bytes_per_command": (64 * 1024, 1 << 32),
         "logs.max_spool_bytes": (1024 * 1024, 1 << 40),
+        "retention.deployments": (0, 1_000_000),
+        "retention.days": (0, 36_500),
+        "retention.deliveries": (0, 10_000_000),
+        "retention.audit_days": (0, 36_500),
         "auth.session_days": (1, 3650),
         "smtp.port": (0, 65535),
     }

@@ -77,6 +77,24 @@ class Database:
     def dispose(self) -> None:
         self.engine.dispose()
 
+    def give_back_space(self, pages: int) -> bool:
+        """Cut up to ``pages`` pages (4 KiB) off the end of the file; whether there are more to cut off.
+
+        What lies there is moved into free pages before. A twentieth of the file may be free, for what comes next.
+        PostgreSQL's autovacuum does this by itself.
+        """
+        if self.is_shared:
+            return False
+        with self._storage_errors(), self._alone.begin() as connection:
+            return sqlite.give_back_space(connection, pages)
+
+    def settle(self, *, wholly: bool = False) -> None:
+        """Copy the log of changes into the file now, so that no other commit has to; ``wholly`` cuts it off as well,
+        unless somebody uses it. Nobody waits meanwhile.
+        """
+        if not self.is_shared:
+            sqlite.settle(self.engine, wholly=wholly)
+
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:
         try:

@@ -58,6 +58,10 @@ class StorageUnavailable(DeployerError):
     """The database could not take a write (disk full, locked, read-only)."""
 
 
+class BackupError(DeployerError):
+    """A backup could not be made or restored; whatever was there before is as it was."""
+
+
 class SignatureInvalid(DeployerError):
     """A webhook's signature is missing, malformed or wrong."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from pathlib import Path
@@ -77,6 +78,38 @@ def prepare_connection(connection: sqlite3.Connection, _record: Any) -> None:
     # Pages beyond this are read again from the system's cache, which all processes share.
     cursor.execute("PRAGMA cache_size = -2000")
     cursor.close()
+
+
+def give_back_space(connection: sa.Connection, pages: int) -> bool:
+    """See `db.Database.give_back_space`."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    # SQLite does one page a step, and Python 3.11 makes no second step where there is no result.
+    for _ in range(min(pages, _surplus(driver))):
+        driver.execute("PRAGMA incremental_vacuum(1)")
+    return _surplus(driver) > 0
+
+
+def _surplus(driver: sqlite3.Connection) -> int:
+    """How many pages are free beyond a twentieth of all."""
+    (free,) = driver.execute("PRAGMA freelist_count").fetchone()
+    (every,) = driver.execute("PRAGMA page_count").fetchone()
+    return int(free) - int(every) // 20
+
+
+def settle(engine: sa.Engine, *, wholly: bool) -> None:
+    """See `db.Database.settle`."""
+    with contextlib.closing(engine.raw_connection()) as connection:
+        driver = connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        if wholly:
+            # It takes the write lock, and would wait for readers with it.
+            driver.execute("PRAGMA busy_timeout = 0")
+            try:
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from deployer import __version__
-from deployer.cli import audit, deployments, doctor, env, mail, projects, servers, users
+from deployer.cli import audit, backup, deployments, doctor, env, mail, projects, servers, users
 from deployer.cli.context import Context
 from deployer.errors import DeployerError
 
@@ -115,6 +115,8 @@ for _command in (
     deployments.cancel,
     mail.mail,
     audit.audit,
+    backup.backup,
+    backup.restore,
     doctor.doctor,
 ):
     cli.add_command(_command)

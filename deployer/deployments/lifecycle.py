@@ -1,7 +1,7 @@
 """The state machine of deployments: with `command_lifecycle`, the only writer of a status.
 
     queued ──► running ──► success | failed | cancelled | interrupted | superseded
-       └────► cancelled | superseded
+       └────► cancelled | superseded | interrupted
 
 Each arrow is a named function around one guarded ``UPDATE … WHERE status = … RETURNING``. Those of a running
 deployment also fence on the runner that claimed it. Each writes an event row in the same transaction. No row
@@ -40,7 +40,7 @@ from deployer.models.runner import Runner
 from deployer.notifications import outbox
 
 ARROWS: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset((Status.RUNNING, Status.CANCELLED, Status.SUPERSEDED)),
+    Status.QUEUED: frozenset((Status.RUNNING, Status.CANCELLED, Status.SUPERSEDED, Status.INTERRUPTED)),
     Status.RUNNING: frozenset(
         (Status.SUCCESS, Status.FAILED, Status.CANCELLED, Status.INTERRUPTED, Status.SUPERSEDED)
     ),
@@ -352,6 +352,28 @@ def _end(connection: sa.Connection, deployment_id: str, runner_id: str, status: 
     outbox.owe(connection, deployment_id, status, now)
     if rerun:
         enqueue(connection, [NewDeployment(id=clock.new_id(), trigger=Trigger.RETRY, **vars(rerun))])
+
+
+def interrupt_all(connection: sa.Connection, cause: str) -> int:
+    """queued | running → interrupted, of everything, in an installation that was made from a backup: nothing of it
+    runs or waits here. Nobody is told by mail. How many there were."""
+    rows = connection.execute(
+        sa.select(_deployments.c.id, _deployments.c.status).where(_deployments.c.status.in_([QUEUED, RUNNING]))
+    ).all()
+    now = clock.now()
+    for deployment_id, status in rows:
+        _move(
+            connection,
+            deployment_id,
+            status,
+            Status.INTERRUPTED,
+            detail=cause,
+            at=now,
+            finished_at=now,
+            cause=cause,
+        )
+        command_lifecycle.end_with_deployment(connection, deployment_id, Status.INTERRUPTED, cause, now)
+    return len(rows)
 
 
 def record_commit(connection: sa.Connection, deployment_id: str, runner_id: str, **facts: Any) -> None:

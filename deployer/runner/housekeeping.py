@@ -19,8 +19,10 @@ from deployer.executors.ssh import SshExecutor
 from deployer.installation import Installation
 from deployer.logins import FORGET_AFTER
 from deployer.models.deployment import Command
+from deployer.models.project import Project
 from deployer.models.user import Invitation, LoginSession, Throttle
 from deployer.notifications import outbox
+from deployer.runner import trimming
 
 log = logging.getLogger("deployer.housekeeping")
 
@@ -52,6 +54,8 @@ def tidy(installation: Installation, executor: LocalExecutor) -> None:
         executor.sweep,
         lambda: forget_expired(installation.database),
         lambda: clear_scratch(installation.data_dir.scratch),
+        lambda: remove_mirrors(installation),
+        lambda: trimming.trim(installation.database, installation.config.retention),
     ]
     for chore in chores:
         try:
@@ -77,6 +81,19 @@ def clear_scratch(folder: Path) -> None:
     for entry in os.scandir(folder):
         if entry.stat(follow_symlinks=False).st_mtime < oldest:
             shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def remove_mirrors(installation: Installation) -> None:
+    """Remove mirrors of projects that are gone, where whoever deleted them was killed before it could.
+
+    The folder is looked at first: a mirror is made after its project.
+    """
+    present = list(installation.data_dir.mirrors.glob("*.git"))
+    with installation.database.read() as connection:
+        known = {installation.data_dir.mirror(one) for one in connection.scalars(sa.select(Project.id))}
+    for mirror in present:
+        if mirror not in known:
+            shutil.rmtree(mirror, ignore_errors=True)
 
 
 def tidy_server(database: Database, executor: SshExecutor) -> None:

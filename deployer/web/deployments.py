@@ -13,7 +13,7 @@ from deployer.deployments import lifecycle, reading, search
 from deployer.deployments import retry as again
 from deployer.deployments.paging import Place
 from deployer.deployments.search import Wanted
-from deployer.errors import InvalidInput, InvalidTransition
+from deployer.errors import InvalidInput, InvalidTransition, NotFound
 from deployer.models.deployment import Command, Deployment, Status, Trigger
 from deployer.models.project import Project
 from deployer.web import ansi
@@ -79,7 +79,7 @@ def show(deployment_id: str) -> ResponseReturnValue:
 def _page(deployment_id: str, *, refusal: str = "") -> str:
     """``refusal`` is why it cannot be retried."""
     session = orm.session()
-    deployment = reading.find(session, deployment_id)
+    deployment = _found(deployment_id)
     connection = session.connection()
     last_seq = reading.last_seq(connection, deployment.id)
     commands = [
@@ -99,8 +99,18 @@ def _page(deployment_id: str, *, refusal: str = "") -> str:
         refusal=refusal,
         commands=commands,
         last_seq=last_seq,
-        newer=reading.find(session, deployment.superseded_by) if deployment.superseded_by else None,
+        newer=_newer(deployment),
     )
+
+
+def _found(deployment_id: str) -> Deployment:
+    """Raises NotFound, with a word on why a link of former times may lead nowhere."""
+    try:
+        return reading.find(orm.session(), deployment_id)
+    except NotFound as error:
+        raise NotFound(
+            f"{error}.", hint="It may have been removed: only the newest are kept, and none of a deleted project."
+        ) from error
 
 
 def _is_newest(deployment: Deployment) -> bool:
@@ -139,6 +149,11 @@ def retry(deployment_id: str) -> ResponseReturnValue:
         said = " ".join(error.fields.values()) if isinstance(error, InvalidInput) else str(error)
         return _page(deployment_id, refusal=said), 409
     return redirect(url_for("deployments.show", deployment_id=new_id))
+
+
+def _newer(deployment: Deployment) -> Deployment | None:
+    """What took its place, as long as that is kept."""
+    return orm.session().scalar(sa.select(Deployment).where(Deployment.id == deployment.superseded_by))
 
 
 @blueprint.post("/<deployment_id>/cancel")

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from deployer import project_secrets
+from deployer import project_secrets, retention
 from deployer.deployments import queue, reading, runners
 from deployer.models.delivery import Counter, Delivery, Verdict
 from deployer.models.deployment import Deployment
@@ -44,6 +44,7 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
         typed=request.form if errors else {},
         access=access_said,
         default_timeout=installation().config.runner.default_timeout,
+        kept=retention.limits(project.keep_deployments, project.keep_days, installation().config.retention).in_words,
     )
 
 

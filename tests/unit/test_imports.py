@@ -52,6 +52,8 @@ LEVELS = {
     "suggestions": USE_CASES,
     "audit": USE_CASES,
     "health": USE_CASES,
+    "retention": USE_CASES,
+    "backups": USE_CASES,
     "notifications": USE_CASES,
     "runner": RUNNER,
 }

@@ -61,7 +61,7 @@ def new(project, trigger=Trigger.MANUAL, **fields) -> NewDeployment:
 
 
 def test_the_allowed_arrows_are_these_and_no_end_has_one():
-    assert ARROWS[Status.QUEUED] == {Status.RUNNING, Status.CANCELLED, Status.SUPERSEDED}
+    assert ARROWS[Status.QUEUED] == {Status.RUNNING, Status.CANCELLED, Status.SUPERSEDED, Status.INTERRUPTED}
     assert ARROWS[Status.RUNNING] == {status for status, _ in ENDINGS}
     assert set(ARROWS) == {status for status in Status if not status.is_final}
 

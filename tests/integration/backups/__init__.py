@@ -1,0 +1,1 @@
+"""Backups of real installations, and installations from backups."""

@@ -1,0 +1,111 @@
+"""``backup`` and ``restore`` as a person types them."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.daemon import APP
+
+
+@pytest.fixture
+def elsewhere(shell):
+    """Settings of a data folder that does not exist yet."""
+    return {"DEPLOYER_STORAGE_DATA_DIR": str(shell.folder / "elsewhere")}
+
+
+def test_a_backup_is_made_and_restored_elsewhere(shell, operator, make_project, elsewhere):
+    make_project(name="app")
+
+    said = shell("backup", "b.tar.gz")
+    assert said.stdout.startswith("The backup is written (")
+    assert f"Keep a copy of {shell.data_dir / 'key'} in another place." in said.stderr
+    assert stat.S_IMODE((shell.folder / "b.tar.gz").stat().st_mode) == 0o600
+
+    said = shell("restore", "b.tar.gz", **elsewhere)
+    place = shell.folder / "elsewhere"
+    assert f"{place} is as it was at 2" in said.stdout
+    assert f"The key was not in the backup. Put it to {place / 'key'} (chmod 600)" in said.stdout
+    assert "The key file" in shell("project", "list", code=1, **elsewhere).stderr
+    (place / "key").write_bytes((shell.data_dir / "key").read_bytes())
+    (place / "key").chmod(0o600)
+    assert "app" in shell("project", "list", **elsewhere).stdout
+
+
+def test_with_the_key_it_is_said_what_the_file_opens(shell, operator, make_project, elsewhere):
+    make_project(name="app")
+
+    said = shell("backup", "--with-key", "b.tar.gz")
+
+    assert "whoever has this file can open every secret in it" in said.stderr
+    assert "The key" not in shell("restore", "b.tar.gz", **elsewhere).stdout
+    assert "app" in shell("project", "list", **elsewhere).stdout
+
+
+def test_a_backup_goes_through_a_pipe(shell, operator, elsewhere):
+
+    argv = [sys.executable, str(APP)]
+    made = subprocess.run(
+        [*argv, "backup", "-"], cwd=shell.folder, env=shell.environment, capture_output=True, check=True
+    )
+    assert b"The backup is written" in made.stderr
+
+    shell("restore", "-", given=made.stdout, **elsewhere)
+
+    assert (shell.folder / "elsewhere" / "deployer.db").exists()
+
+
+def test_an_older_file_stays_unless_forced(shell, operator):
+    (shell.folder / "b").write_text("mine")
+
+    assert (
+        "b exists already. Choose another name, or overwrite it with --force." in shell("backup", "b", code=1).stderr
+    )
+    assert (shell.folder / "b").read_text() == "mine"
+    shell("backup", "--force", "b")
+
+
+def test_without_an_installation_there_is_nothing_to_back_up(shell):
+    assert "There is nothing to back up" in shell("backup", "b", code=1).stderr
+    assert not shell.data_dir.exists()
+
+
+def test_what_had_not_ended_is_told(shell, operator, make_project, elsewhere):
+    operator.deploy(make_project())
+    shell("backup", "--with-key", "b")
+
+    assert "1 deployment had not ended then" in shell("restore", "b", **elsewhere).stdout
+
+
+def test_the_settings_file_comes_back_beside(shell, operator, elsewhere):
+    (shell.folder / "config.toml").write_text("[runner]\nmax_queued = 7\n")
+    shell("backup", "b")
+
+    said = shell("restore", "b", **elsewhere)
+
+    restored = shell.folder / "elsewhere" / "config.toml.restored"
+    assert f"The settings of then are in {restored}" in said.stdout
+    assert restored.read_text() == "[runner]\nmax_queued = 7\n"
+
+
+def test_a_folder_in_use_is_refused(shell, operator):
+    shell("backup", "b")
+
+    assert "is not empty. Stop Deployer and move the folder away" in shell("restore", "b", code=1).stderr
+
+
+def test_of_a_postgresql_the_right_command_is_told(shell):
+    url = {"DEPLOYER_STORAGE_DATABASE_URL": "postgresql://deployer:s3cret@db.example.com:5433/deployer"}
+
+    for command, words in (
+        ("backup", "pg_dump --format=custom --file=deployer.dump postgresql://deployer@db.example.com:5433/deployer"),
+        ("restore", "pg_restore --clean --if-exists --dbname=postgresql://deployer@db.example.com:5433/deployer"),
+    ):
+        said = shell(command, "b", code=1, **url)
+        assert words in said.stderr
+        assert "s3cret" not in said.stderr
+    assert not shell.data_dir.exists()
+    assert not (shell.folder / "b").exists()
