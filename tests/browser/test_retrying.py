@@ -24,7 +24,7 @@ def open_retries(page: Page, number: int) -> None:
 
 
 def fill_retries(page: Page, number: int, retries: str, wait: str) -> None:
-    step(page, number).get_by_label("Tries after a failed one").fill(retries)
+    step(page, number).get_by_label("Further tries").fill(retries)
     step(page, number).get_by_label("Wait before each").fill(wait)
 
 
@@ -92,7 +92,7 @@ def test_a_refused_number_of_retries_is_pointed_out(page: Page, faults: Faults, 
     fill_retries(page, 2, "11", "")
     press(page, "Save")
     expect(page.locator("#steps-error")).to_have_text("Step 2: the number of retries is from 0 to 10.")
-    wrong = step(page, 2).get_by_label("Tries after a failed one")
+    wrong = step(page, 2).get_by_label("Further tries")
     expect(wrong).to_be_visible()
     expect(wrong).to_have_value("11")
     expect(wrong).to_have_attribute("aria-invalid", "true")
