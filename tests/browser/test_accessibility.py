@@ -11,10 +11,11 @@ import pytest
 from deployer import clock, invitations
 from deployer.models import Notification
 from deployer.models.notification import NotificationStatus, Occasion
+from deployer.projects import StepInput
 from tests.browser import server_scene
 from tests.browser.faults import Faults
 from tests.browser.parts import BrowserContext, Page, axe_script, expect
-from tests.browser.places import fill_step, log_in, press, state
+from tests.browser.places import fill_step, log_in, press, state, step
 from tests.support.authenticator import switch_on
 from tests.support.daemon import Daemon
 from tests.support.forge import Forge
@@ -63,6 +64,12 @@ def scene(
     failing = operator.make_project(repository.url, ["echo about to fail; exit 7", "echo never"], name="failing")
     ids["failed"] = operator.deploy(failing)
     operator.wait_for_end(ids["failed"])
+    flaky = StepInput("echo no; exit 7", name="A step with a name that is long enough to be cut " * 3, retries=2)
+    tried = operator.make_project(repository.url, ["echo well", flaky, "echo never"], name="tried", poll_minutes=5)
+    ids["tried"] = operator.deploy(tried)
+    operator.wait_for_end(ids["tried"])
+    ids["retried"] = operator.retry(ids["tried"], from_failed=True)
+    operator.wait_for_end(ids["retried"])
     operator.make_project(repository.url, [], name="bare")
     gated = operator.make_project(
         repository.url, [f"echo started; while [ ! -e {is_open} ]; do sleep 0.05; done", "echo next"], name="busy"
@@ -115,6 +122,24 @@ def nothing(_: Page) -> None:
 
 def reveal(page: Page) -> None:
     page.get_by_text("Show", exact=True).click()
+
+
+def refuse_numbers(page: Page) -> None:
+    for name in ("poll_minutes", "keep_deployments", "keep_days"):
+        page.locator(f"#{name}").fill("many")
+    step(page, 2).get_by_text("Retries").click()
+    step(page, 2).locator("[name=step_retries]").fill("many")
+    press(page, "Save")
+    expect(page.locator("#keep_days-error")).to_be_visible()
+    page.evaluate("document.querySelectorAll('.step-more').forEach((one) => { one.open = true; })")
+
+
+def refuse_retry(page: Page) -> None:
+    page.locator("#retry").evaluate(
+        "(button) => button.form.insertAdjacentHTML('beforeend', '<input type=hidden name=from value=failed>')"
+    )
+    press(page, "Retry")
+    expect(page.get_by_role("alert")).to_be_visible()
 
 
 def check_access(page: Page) -> None:
@@ -239,6 +264,8 @@ PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "a new project": ("/projects/new", nothing),
     "a refused project": ("/projects/new", refuse_project),
     "a project's form": (f"/projects/{LONG}/edit", nothing),
+    "a project's form with refused numbers": ("/projects/tried/edit", refuse_numbers),
+    "a project that is looked at and tries again": ("/projects/tried", nothing),
     "a project's form after a check": (f"/projects/{LONG}/edit", check_repository),
     "a new project after a check of nothing": ("/projects/new", check_repository_of_nothing),
     "deliveries": (f"/projects/{LONG}/deliveries", open_every_disclosure),
@@ -251,6 +278,9 @@ PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "a refused deletion": ("/projects/failing/delete", refuse_deletion),
     "a successful deployment": ("/deployments/{success}", nothing),
     "a failed deployment": ("/deployments/{failed}", nothing),
+    "a deployment of several tries": ("/deployments/{tried}", nothing),
+    "a retry from the failed step": ("/deployments/{retried}", open_every_disclosure),
+    "a refused retry": ("/deployments/{tried}", refuse_retry),
     "a running deployment": ("/deployments/{running}", is_live),
     "a queued deployment": ("/deployments/{queued}", nothing),
     "a cancelled deployment": ("/deployments/{cancelled}", nothing),
@@ -317,7 +347,7 @@ def test_a_page_locks_nobody_out(
     axe: str,
     faults: Faults,
 ) -> None:
-    faults.expect("status of (40[04]|502)")
+    faults.expect("status of (40[049]|502)")
     page = open_context(daemon, cookie, bypass_csp=True).new_page()
     path, act = PAGES[what]
     page.goto(path.format(**scene))

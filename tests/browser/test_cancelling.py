@@ -50,7 +50,7 @@ def test_a_cancel_ends_a_running_deployment_and_every_open_page_shows_it_without
         expect(log(one, "trap")).to_contain_text("tidied up")
         expect(entry(one, "trap").locator(".command-status")).to_have_text("cancelled")
         expect(entry(one, "echo never").locator(".command-status")).to_have_text("skipped")
-        expect(one.get_by_role("button", name="Deploy this commit again")).to_be_visible()
+        expect(one.get_by_role("button", name="Retry", exact=True)).to_be_visible()
         assert one.evaluate("document.body.dataset.untouched") == "yes"
 
 

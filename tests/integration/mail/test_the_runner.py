@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deployer.deployments import lifecycle
 from deployer.notifications import mail_settings
+from deployer.projects import StepInput
 from tests.support.mail_server import MailServer, text_of
 from tests.support.waiting import wait_until
 
@@ -24,6 +25,21 @@ def test_a_failure_and_its_recovery_are_told_in_one_thread(operator, make_projec
     assert first["Message-ID"] != second["Message-ID"]
     wait_until(lambda: [row.status for row in outbox.rows()] == ["sent", "sent"], "both are recorded")
     assert [row.occasion for row in outbox.rows()] == ["failure", "recovery"]
+
+
+def test_of_several_tries_the_last_of_the_step_that_failed_is_quoted(
+    operator, make_project, runner, mail_server, outbox
+):
+    flaky = StepInput("echo x >> ../begun; echo not this; [ $(wc -l < ../begun) = 2 ]", name="flaky", retries=1)
+    broken = StepInput("echo y >> ../tried; echo try $(wc -l < ../tried); exit 3", name="broken", retries=1)
+    operator.wait_for_end(operator.deploy(make_project(flaky, broken)))
+
+    (mail,) = mail_server.wait_for(1)
+
+    assert mail["Subject"] == "[app] failed: DEP-0001 broken exited with 3, after 2 tries"
+    text = text_of(mail).replace("\r\n", "\n")
+    assert "exit 3\ntry 2\n" in text
+    assert "not this" not in text.replace("echo not this", "")
 
 
 def test_a_mail_server_that_hangs_delays_no_deployment(operator, make_project, runner, silent, outbox):
