@@ -86,12 +86,12 @@ def unpack(file: IO[bytes], folder: Path) -> Manifest:
     """Lay the members into a folder. Raises BackupError unless they are what the manifest says, and nothing else."""
     try:
         return _unpack(file, folder)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise BackupError(f"The backup is damaged, or is none: {error}.") from error
 
 
 def _unpack(file: IO[bytes], folder: Path) -> Manifest:
-    with tarfile.open(fileobj=file, mode="r|gz") as archive:
+    with gzip.GzipFile(mode="rb", fileobj=file) as packed, tarfile.open(fileobj=packed, mode="r|") as archive:
         members = iter(archive)
         first = next(members, None)
         if first is None or first.name != MANIFEST or not first.isreg() or first.size > MAX_SMALL_BYTES:

@@ -11,6 +11,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -92,12 +93,18 @@ def _copy_database(path: Path, copy: Path) -> None:
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         # Nobody else knows the copy yet; it is worth nothing before it is whole.
         target.execute("PRAGMA synchronous = OFF")
-        source.backup(target, pages=COPIED_PAGES, sleep=COPY_REST_S)
+        source.backup(target, pages=COPIED_PAGES, progress=lambda *_: _rest(copy.parent))
         source.execute("COMMIT")
     problem = single_file.problem(copy)
     if problem:
         raise BackupError(f"The database {path} is damaged: {problem}.", hint="Restore an older backup.")
     single_file.make(copy)
+
+
+def _rest(work: Path) -> None:
+    """Let others have the disk; and who clears what was left behind sees that this was not."""
+    os.utime(work)
+    time.sleep(COPY_REST_S)
 
 
 class _Counted(io.RawIOBase):

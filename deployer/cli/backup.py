@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import click
 
@@ -74,8 +74,9 @@ def _refuse_postgresql(config: Config, command: str) -> None:
     if not config.has_shared_database:
         return
     url = urlsplit(config.storage.database_url)
-    # Not the password: every user could see it in the command.
-    place = url._replace(netloc=url.netloc.replace(f":{url.password}@", "@")).geturl()
+    # Not the password, in either of its places: every user could see it in the command.
+    query = urlencode([(name, value) for name, value in parse_qsl(url.query) if name != "password"])
+    place = url._replace(netloc=url.netloc.replace(f":{url.password}@", "@"), query=query).geturl()
     raise BackupError(
         "The database is a PostgreSQL, which has tools of its own for this.",
         hint=f"Run: {command.format(shlex.quote(place))} (it asks for the password), "

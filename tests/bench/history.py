@@ -1,4 +1,4 @@
-"""What webhooks feel of it when a long history is trimmed beside them."""
+"""What webhooks feel of it when a long history is backed up, or trimmed, beside them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ APART_S = 0.005
 
 
 def retention(daemon: Daemon) -> None:
-    """Push while nothing else happens, then while 20,000 deployments with 2 GB of logs are trimmed to 1,000."""
+    """Push while nothing else happens; while a backup of 20,000 deployments with 2 GB of logs is made; and while
+    they are trimmed to 1,000."""
     projects = [daemon.make_project(f"history-{number}", "true") for number in range(PROJECTS)]
     path = daemon.root / "data" / "deployer.db"
     _fill(path, [project["id"] for project in projects])
@@ -35,7 +36,14 @@ def retention(daemon: Daemon) -> None:
     time.sleep(2)
     calm = _Pusher(daemon, projects[0])
     time.sleep(20)
-    _tell("  at rest", calm.stop())
+    _tell("webhooks at rest, beside 20,000 deployments", calm.stop())
+    pusher = _Pusher(daemon, projects[0])
+    begun = time.perf_counter()
+    daemon.cli("backup", str(daemon.root / "backup.tar.gz"))
+    taken_s = time.perf_counter() - begun
+    _tell("  while a backup is made", pusher.stop())
+    packed = (daemon.root / "backup.tar.gz").stat().st_size
+    row("  the backup", "", f"{taken_s:.0f} s; {before / 1e6:.0f} → {packed / 1e6:.0f} MB (of random bytes)")
     daemon.stop()
 
     daemon.environment["DEPLOYER_RETENTION_DEPLOYMENTS"] = str(KEPT)
@@ -51,7 +59,7 @@ def retention(daemon: Daemon) -> None:
         time.sleep(0.2)
     vacuumed_s = time.perf_counter() - begun - trimmed_s
     giving_back = pusher.stop()
-    _tell("webhooks while a history is trimmed", trimming)
+    _tell("  while they are trimmed", trimming)
     _tell("  while its space is given back", giving_back)
     row(
         "  20,000 deployments → 1,000",

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from deployer import accounts, clock, invitations, logins, sessions
+from deployer.config import RetentionSettings
 from deployer.executors.local import LocalExecutor
 from deployer.models.user import Invitation, LoginSession, Throttle
 from deployer.runner import housekeeping
+from tests.support.history import History
 
 
 @pytest.fixture
@@ -106,3 +109,25 @@ def test_what_a_killed_web_process_left_in_the_scratch_folder_goes(installation)
     housekeeping.clear_scratch(scratch)
 
     assert [one.name for one in scratch.iterdir()] == ["young"]
+
+
+def test_mirrors_of_projects_that_are_gone_go(installation, make_project):
+    """Whoever deleted the project was killed before it could remove them."""
+    mirrors = installation.data_dir.mirrors
+    kept = installation.data_dir.mirror(make_project().id)
+    for folder in (kept, mirrors / "gone.git"):
+        (folder / "objects").mkdir(parents=True)
+
+    housekeeping.remove_mirrors(installation)
+
+    assert list(mirrors.iterdir()) == [kept]
+
+
+def test_what_is_no_longer_kept_goes(installation, operator, executor, make_project):
+    installation.config = replace(installation.config, retention=RetentionSettings(deployments=2))
+    history = History(installation.database, make_project())
+    made = [history.deployment() for _ in range(4)]
+
+    housekeeping.tidy(installation, executor)
+
+    assert [one.id for one in operator.deployments()] == made[2:]

@@ -98,11 +98,13 @@ def test_a_folder_in_use_is_refused(shell, operator):
 
 
 def test_of_a_postgresql_the_right_command_is_told(shell):
-    url = {"DEPLOYER_STORAGE_DATABASE_URL": "postgresql://deployer:s3cret@db.example.com:5433/deployer"}
+    place = "postgresql://deployer:s3cret@db.example.com:5433/deployer?sslmode=require&password=s3cret"
+    url = {"DEPLOYER_STORAGE_DATABASE_URL": place}
+    shown = "'postgresql://deployer@db.example.com:5433/deployer?sslmode=require'"
 
     for command, words in (
-        ("backup", "pg_dump --format=custom --file=deployer.dump postgresql://deployer@db.example.com:5433/deployer"),
-        ("restore", "pg_restore --clean --if-exists --dbname=postgresql://deployer@db.example.com:5433/deployer"),
+        ("backup", f"pg_dump --format=custom --file=deployer.dump {shown} (it asks for the password)"),
+        ("restore", f"pg_restore --clean --if-exists --dbname={shown} deployer.dump"),
     ):
         said = shell(command, "b", code=1, **url)
         assert words in said.stderr

@@ -18,7 +18,7 @@ def history(installation, project):
     return History(installation.database, project)
 
 
-@pytest.mark.parametrize("name", ["7d1f6a52-3f0b-4a53-9d0d-6f1f0a3b2c11", "DEP-999999"])
+@pytest.mark.parametrize("name", ["01234567-89ab-7cde-8f01-23456789abcd", "DEP-999999"])
 def test_a_link_to_a_deployment_that_is_gone_says_why_it_may_be(plain_member, name):
     answer = plain_member.get(f"/deployments/{name}")
 
