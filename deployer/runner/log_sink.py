@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from deployer import clock
 from deployer.deployments import command_lifecycle, reading
 from deployer.deployments.command_lifecycle import Progress
+from deployer.errors import LostClaim
 from deployer.models.base import table_of
 from deployer.models.deployment import ChunkKind, LogChunk
 from deployer.security.redaction import Redactor
@@ -183,10 +185,17 @@ class LogSink:
         command_lifecycle.record_output(connection, self._command_id, runner_id, self.store(connection))
 
     def store(self, connection: sa.Connection) -> Progress:
-        """Write what is pending; the caller writes how far that is in the same transaction, and settles after it."""
+        """Write what is pending; the caller writes how far that is in the same transaction, and settles after it.
+
+        Raises LostClaim where these lines are there already: by another runner, or by a commit of this one that was
+        not answered.
+        """
         self._number_pending()
         if self._unsaved:
-            connection.execute(_INSERT_CHUNKS, self._unsaved)
+            try:
+                connection.execute(_INSERT_CHUNKS, self._unsaved)
+            except IntegrityError as error:
+                raise LostClaim(f"Output of command {self._command_id} is stored already.") from error
         if self._dropped:
             connection.execute(
                 _chunks.delete().where(

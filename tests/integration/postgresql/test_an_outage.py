@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
 import time
 
 import psycopg
@@ -11,6 +13,7 @@ import pytest
 from deployer.deployments import queue
 from deployer.models.deployment import Status
 from tests.support.browser import Browser
+from tests.support.disk import fill
 from tests.support.forge import Forge
 from tests.support.waiting import wait_until
 
@@ -164,3 +167,44 @@ def test_what_somebody_else_keeps_locked_is_told_and_heals(
     assert refused == NOT_RECORDED
     assert said(forge.push()) == TRIGGERED
     assert len(operator.deployments()) == 1
+
+
+@pytest.fixture
+def small_disk(server):
+    """Where the server may keep 24 MiB of tables, and no more."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    folder = server.folder / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m,uid=postgres,mode=700", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    server.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
+    yield folder
+    server.restart()
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_told_loses_nothing_and_heals(
+    small_disk, server, database, installation, make_daemon, operator, make_project
+):
+    installation.database.dispose()
+    server.execute(f"ALTER DATABASE {database} SET TABLESPACE small")
+    web = make_daemon("web").start()
+    forge = Forge(web, make_project())
+    fill(small_disk / "filler")
+
+    # What the server had reserved before is used up first.
+    answers = []
+    while not answers or (answers[-1].status == 200 and len(answers) < 3000):
+        answers.append(forge.push(head_commit={"message": "x" * 9000}))
+
+    assert said(answers[-1]) == NOT_RECORDED
+    assert Browser(web).get("/login").status == 200
+    (small_disk / "filler").unlink()
+    assert said(forge.push()) == TRIGGERED
+    assert len(operator.deployments()) == len(answers)
