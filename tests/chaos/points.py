@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tests.support.database import ON_POSTGRESQL
+
 Counts = Callable[[tuple[Any, ...], Any], bool]
 
 
@@ -56,6 +58,7 @@ _D, _F, _S = "deployer.runner.deploy:Deploy", "deployer.runner.follow:Follower",
 _L, _C = "deployer.deployments.lifecycle", "deployer.deployments.command_lifecycle"
 _LANE, _DB = "deployer.runner.lane:Lane", "deployer.db:Database"
 _REVISION = "deployer.runner.revision:Revision"
+_BELL = "deployer.postgresql:NotifyBell.ring" if ON_POSTGRESQL else "deployer.sqlite:Bell.ring"
 _CONNECTION = "deployer.executors.ssh_connection:Connection"
 _LOCAL, _SSH = "deployer.executors.local", "deployer.executors.ssh"
 
@@ -118,7 +121,7 @@ EVERYWHERE = [
     # Any transaction, and what comes right behind it.
     Point(f"{_DB}.write", "uncommitted", "everything is written, nothing is committed"),
     Point(f"{_DB}.write", "committed", "everything is committed, nobody has gone on"),
-    Point("deployer.sqlite:Bell.ring", "before", "everything is committed, nobody is told"),
+    Point(_BELL, "before", "everything is committed, nobody is told"),
 ]
 
 HERE = [
@@ -161,7 +164,7 @@ _ONLY: dict[str, Counts] = {
     f"{_LOCAL}:os.unlink": lambda args, _: os.path.basename(args[0]) in ("output", "cmd", "env", "group"),
     f"{_CONNECTION}._send": lambda args, _: _SETSID in args[1],
     f"{_DB}.write": lambda *_: _is_of_a_lane(),
-    "deployer.sqlite:Bell.ring": lambda *_: _is_of_a_lane(),
+    _BELL: lambda *_: _is_of_a_lane(),
 }
 """Which calls count, where not all of them do: of a call that is to die before, the result is None."""
 
