@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tests.support.database import ON_POSTGRESQL
+
 Counts = Callable[[tuple[Any, ...], Any], bool]
 
 
@@ -51,10 +53,12 @@ def _of_step(target: str, when: str, means: str, nth: int = 1) -> Point:
     return Point(target, when, means, nth, of_step=True)
 
 
+_RECORD = "deployer.runner.record:Record"
 _D, _F, _S = "deployer.runner.deploy:Deploy", "deployer.runner.follow:Follower", "deployer.runner.log_sink:LogSink"
 _L, _C = "deployer.deployments.lifecycle", "deployer.deployments.command_lifecycle"
 _LANE, _DB = "deployer.runner.lane:Lane", "deployer.db:Database"
 _REVISION = "deployer.runner.revision:Revision"
+_BELL = "deployer.postgresql:NotifyBell.ring" if ON_POSTGRESQL else "deployer.sqlite:Bell.ring"
 _CONNECTION = "deployer.executors.ssh_connection:Connection"
 _LOCAL, _SSH = "deployer.executors.local", "deployer.executors.ssh"
 
@@ -81,21 +85,21 @@ EVERYWHERE = [
     Point(f"{_D}._plan", "after", "the plan and the first command's row are committed, nothing is launched"),
     # From a command's row to its launcher.
     Point(f"{_C}:start_command", "after", "the command's row is written, not committed"),
-    Point(f"{_D}._begin", "before", "the commit is settled, the next command's row is not written"),
-    Point(f"{_D}._begin", "after", "the next command's row is committed, its launcher is not started"),
+    Point(f"{_RECORD}.begin", "before", "the commit is settled, the next command's row is not written"),
+    Point(f"{_RECORD}.begin", "after", "the next command's row is committed, its launcher is not started"),
     _of_step("deployer.runner.inputs:Inputs.run_of", "after", "the command's input is made, and not laid down"),
     # From the output to its chunk.
     _of_step(f"{_S}.feed", "after", "output is taken, not committed"),
     _of_step(f"{_S}.store", "after", "the chunk is written, how far that is not"),
     _of_step(f"{_C}:record_output", "after", "the chunk and how far it is are written, not committed"),
-    _of_step(f"{_D}._save", "after", "the chunk is committed"),
+    _of_step(f"{_RECORD}.save", "after", "the chunk is committed"),
     _of_step(f"{_S}.settle", "before", "the chunk is committed, and the sink does not know"),
     # From the exit to the end.
     _of_step(f"{_F}._exited", "before", "the exit is seen, nothing is written"),
     _of_step(f"{_F}.follow", "after", "it is known how the command ended, nothing is written"),
-    _of_step(f"{_D}._record", "before", "nothing of the end is written"),
+    _of_step(f"{_RECORD}.end_command", "before", "nothing of the end is written"),
     _of_step(f"{_C}:finish_command", "after", "the command's end is written, not committed"),
-    _of_step(f"{_D}._record", "after", "the command's end is committed, the run is not collected"),
+    _of_step(f"{_RECORD}.end_command", "after", "the command's end is committed, the run is not collected"),
     Point(f"{_D}._name_survivors", "after", "what still runs is named, the end is not written"),
     Point(f"{_L}:end", "after", "the deployment's end is written, not committed"),
     Point(f"{_D}.run", "after", "the deployment's end is committed"),
@@ -105,18 +109,19 @@ EVERYWHERE = [
     Point(f"{_REVISION}.settle", "after", "the commit is settled, the next command is not begun"),
     # A new runner, that meets what the former one left.
     Point(f"{_L}:adopt", "after", "what runs is taken over, not committed", scene="resume"),
-    Point("deployer.runner.loop:Runner._adopt", "after", "what runs is taken over, nobody goes on", scene="resume"),
+    Point("deployer.runner.loop:Runner._begin", "after", "what runs is taken over, nobody goes on", scene="resume"),
     Point("deployer.runner.job:load", "after", "the deployment is read, nothing is done", scene="resume"),
     Point(f"{_S}.resume", "after", "it is known what is stored, nothing more is read", scene="resume"),
     Point("deployer.runner.housekeeping:collect_finished", "after", "what had ended is collected", scene="resume"),
     # A cancel.
     Point(f"{_F}._begin_stop", "before", "the cancel is seen, nothing is noted", scene="cancel"),
+    Point(f"{_C}:record_stop", "after", "why it is ended is written, not committed", scene="cancel"),
     Point(f"{_F}._begin_stop", "after", "what runs is told to end, and has not ended", scene="cancel"),
     Point(f"{_F}._everything_ended", "before", "the step has ended, what it left may run", scene="cancel"),
     # Any transaction, and what comes right behind it.
     Point(f"{_DB}.write", "uncommitted", "everything is written, nothing is committed"),
     Point(f"{_DB}.write", "committed", "everything is committed, nobody has gone on"),
-    Point("deployer.bell:Bell.ring", "before", "everything is committed, nobody is told"),
+    Point(_BELL, "before", "everything is committed, nobody is told"),
 ]
 
 HERE = [
@@ -159,7 +164,7 @@ _ONLY: dict[str, Counts] = {
     f"{_LOCAL}:os.unlink": lambda args, _: os.path.basename(args[0]) in ("output", "cmd", "env", "group"),
     f"{_CONNECTION}._send": lambda args, _: _SETSID in args[1],
     f"{_DB}.write": lambda *_: _is_of_a_lane(),
-    "deployer.bell:Bell.ring": lambda *_: _is_of_a_lane(),
+    _BELL: lambda *_: _is_of_a_lane(),
 }
 """Which calls count, where not all of them do: of a call that is to die before, the result is None."""
 
@@ -191,9 +196,9 @@ def arm(point: Point) -> None:
         return result
 
     @contextlib.contextmanager
-    def transaction(*args: Any) -> Iterator[Any]:
+    def transaction(*args: Any, **kwargs: Any) -> Iterator[Any]:
         counted = is_it(args)
-        with original(*args) as connection:
+        with original(*args, **kwargs) as connection:
             yield connection
             if counted and point.when == "uncommitted":
                 _die()

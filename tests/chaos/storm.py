@@ -100,7 +100,8 @@ class Storm:
             self._count("web")
         if target in ("runner", "both") and self._processes.kill_runner():
             self._count("runner")
-        if target == "both" and self._processes.is_split:
+        has_file = not self._scene.daemon.config.has_shared_database
+        if target == "both" and self._processes.is_split and has_file:
             self.copies += 1
             if self.copies % COPY_EVERY == 1:
                 copied += self._look_at_a_copy()

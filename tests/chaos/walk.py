@@ -39,9 +39,9 @@ def long_form(place: str) -> list[Point]:
     return [*once, *further, *transactions]
 
 
-_ONCE = ("claim", "_claim", "plan", "_plan", "adopt", "_adopt", "load", "settle", "end", "record_commit", "resume")
+_ONCE = ("claim", "_claim", "plan", "_plan", "adopt", "_begin", "load", "settle", "end", "record_commit", "resume")
 _ONCE += ("_begin_stop", "_everything_ended", "tidy_server", "run", "_name_survivors", "stop")
-_ONCE += ("collect_finished", "_begin")
+_ONCE += ("collect_finished", "begin", "record_stop")
 
 
 def _comes_again(point: Point) -> bool:
