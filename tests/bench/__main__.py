@@ -20,6 +20,7 @@ from inotify_simple import INotify, flags
 from tests.bench import servers
 from tests.bench.daemon import Daemon, free_port, signature
 from tests.bench.table import quantile, row
+from tests.bench.viewers import viewers
 
 FLOOD_S = 8
 PUSH_BYTES = 7000
@@ -244,6 +245,7 @@ MEASURES: dict[str, Callable[[Daemon], None]] = {
     "latency": latency,
     "step": step,
     "output": output,
+    "viewers": viewers,
     "ssh-launch": servers.launch,
     "ssh-step": servers.step,
 }

@@ -112,6 +112,13 @@ class Daemon:
                     total += int(line.split()[1])
         return total
 
+    def web_memory_kb(self) -> tuple[int, int]:
+        """Of the web process alone: its share of what is shared (PSS), and all that it has in memory (RSS)."""
+        assert self.process
+        lines = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines()
+        kb = {line.split()[0]: line.split()[1] for line in lines}
+        return int(kb["Pss:"]), int(kb["Rss:"])
+
     def cpu_seconds(self) -> float:
         ticks = 0
         for pid in self.processes():
