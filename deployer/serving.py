@@ -1,8 +1,4 @@
-"""The processes: web (gunicorn's threaded worker), and the runner as its supervised child.
-
-gunicorn's arbiter is left out. Whoever starts ``serve`` or ``web`` (systemd, a container, a person) starts it again,
-and a second parent with everything loaded would cost as much memory as the runner.
-"""
+"""The processes: web (`deployer.web_worker`), and the runner as its supervised child."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import struct
@@ -19,12 +16,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from flask import Flask
 
-from deployer import accounts, open_files, systemd
+from deployer import accounts, systemd
 from deployer.application import create_app
 from deployer.config import Config
 from deployer.errors import ConfigError
@@ -36,12 +31,6 @@ _APP = Path(__file__).resolve().parent.parent / "app.py"
 
 SILENCE_S = 20
 """How long a connection may send nothing in the middle of a request, or take nothing of an answer."""
-
-OTHER_CONNECTIONS = 1000
-"""Beside the viewers': requests, and kept connections."""
-
-OTHER_FILES = 200
-"""Beside connections: the database's files, above all."""
 
 STOP_PATIENCE_S = 5.0
 RESTART_WAIT_S = (0.1, 0.5, 2.0, 5.0)
@@ -106,126 +95,10 @@ def run_web(app: Flask, installation: Installation, sock: socket.socket, on_stop
 
     ``on_stop`` is called first, from the signal's handler.
     """
-    from gunicorn.app.base import BaseApplication
-    from gunicorn.workers.gthread import ThreadWorker
+    # Imported here: the runner does not carry gunicorn in memory.
+    from deployer import web_worker
 
-    from deployer.api.streams import Stream
-    from deployer.hook_lane import HookLane
-    from deployer.hooks import PREFIX
-    from deployer.stream_lane import StreamLane
-
-    server = installation.config.server
-    bell = installation.database.bell
-    connections = _room_for(server.max_streams + OTHER_CONNECTIONS)
-
-    class Web(BaseApplication):  # type: ignore[misc]
-        def load_config(self) -> None:
-            settings: dict[str, Any] = {
-                "threads": server.threads,
-                "worker_connections": connections,
-                "keepalive": 15,
-                "graceful_timeout": 10,
-                "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108
-                "loglevel": "warning",
-                # Proxies are the application's business: server.trusted_proxies.
-                "forwarded_allow_ips": "",
-                "limit_request_line": 8190,
-            }
-            for name, value in settings.items():
-                self.cfg.set(name, value)
-
-        def load(self) -> Any:
-            def answer(environ: dict[str, Any], start_response: Any) -> Any:
-                answered = app(environ, start_response)
-                if isinstance(answered, Stream):
-                    begin_stream(start_response.__self__, answered)
-                    return ()
-                return answered
-
-            return answer
-
-    def begin_stream(response: Any, stream: Stream) -> None:
-        """Send the head of a stream, which ends with its connection; the lane sends the rest."""
-        response.chunked = False
-        response.force_close()
-        try:
-            response.send_headers()
-        except BaseException:
-            stream.close()
-            raise
-        response.req.conn.stream = stream
-
-    class Worker(ThreadWorker):  # type: ignore[misc]
-        def init_process(self) -> None:
-            # Threads do not survive a fork, so the lanes begin here.
-            self.hook_lane = HookLane(self, app.extensions["deployer.hooks"], server.trusted_proxies)
-            self.stream_lane = StreamLane(self, installation.database, SILENCE_S)
-            super().init_process()
-
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            """The bell wakes the lane of streams, which ends them."""
-            super().handle_exit(sig, frame)
-            systemd.notify("STOPPING=1")
-            on_stop()
-            bell.close()
-
-        # Ctrl-C: as politely as SIGTERM.
-        handle_quit = handle_exit
-
-        def is_parent_alive(self) -> bool:
-            """There is no arbiter to end with; the shell that started this process may go."""
-            return True
-
-        def handle_request(self, req: Any, conn: Any) -> Any:
-            conn.is_of_hooks = req.path.startswith(PREFIX)
-            conn.stream = None
-            req.conn = conn
-            return super().handle_request(req, conn)
-
-        def finish_request(self, conn: Any, fs: Any) -> None:
-            """A stream goes to its lane, and a connection that is kept after a webhook to the lane of webhooks."""
-            if stream := getattr(conn, "stream", None):
-                if self.alive:
-                    self.stream_lane.add(conn)
-                else:
-                    stream.close()
-                    self._close(conn)
-                return
-            is_kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
-            if is_kept and self.alive and conn.is_of_hooks and not conn.parser.unreader.buf.getvalue():
-                self.hook_lane.add(conn)
-            else:
-                super().finish_request(conn, fs)
-
-        def lane_is_done(self, conn: Any, *, goes_on: bool) -> None:
-            """A lane gives a connection back: to be handled by a thread, or to be closed."""
-            self.method_queue.defer(self.enqueue_req if goes_on else self._close, conn)
-
-        def _close(self, conn: Any) -> None:
-            self.nr_conns -= 1
-            conn.close()
-
-    web = Web()
-    logger = web.cfg.logger_class(web.cfg)
-    worker = Worker(0, os.getppid(), [sock], web, web.cfg.timeout, web.cfg, logger)
-    worker.pid = os.getpid()
-    systemd.notify("READY=1")
-    with contextlib.suppress(SystemExit):
-        worker.init_process()
-
-
-def _room_for(connections: int) -> int:
-    """How many connections there may be at once: as many, or what the limit of open files leaves."""
-    limit = open_files.make_room(connections + OTHER_FILES)
-    if limit >= connections + OTHER_FILES:
-        return connections
-    log.warning(
-        "only %d files may be open at once, which leaves room for %d connections. "
-        "Raise the limit (ulimit -n, or LimitNOFILE= of the unit), or lower server.max_streams",
-        limit,
-        max(1, limit - OTHER_FILES),
-    )
-    return max(1, limit - OTHER_FILES)
+    web_worker.run(app, installation, sock, SILENCE_S, on_stop)
 
 
 def run_runner(installation: Installation) -> None:
@@ -266,6 +139,8 @@ class RunnerChild:
         self._installation = installation
         self._is_stopping = False
         self._program: subprocess.Popen[bytes] | None = None
+        # Before the web process raises its own.
+        self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._pid = self._fork()
         self._watcher = threading.Thread(target=self._watch, name="runner", daemon=True)
         self._watcher.start()
@@ -322,6 +197,9 @@ class RunnerChild:
             stdin=subprocess.DEVNULL,
             process_group=0,
         )
+        # Commands get the limit that this process was started with, whichever runner starts them.
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(self._program.pid, resource.RLIMIT_NOFILE, self._open_files)
         return self._program.pid
 
 

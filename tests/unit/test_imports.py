@@ -57,7 +57,7 @@ LEVELS = {
 ALONE = ("providers", "executors", "commands", "security")
 """Each of these can be read, tested and replaced alone."""
 
-FLASK_MAY = ("web", "api", "hooks", "application", "cli", "serving")
+FLASK_MAY = ("web", "api", "hooks", "application", "cli", "serving", "web_worker")
 
 
 def modules() -> list[Path]:
