@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import click
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from deployer import clock
@@ -23,32 +22,63 @@ _COLOURS = {
 }
 _MARKS = {Status.SUCCESS: "✓", Status.CANCELLED: "–", Status.SUPERSEDED: "–"}
 _PATIENCE_S = 10.0
+_INTERRUPTED = 130
+"""128 + SIGINT, as shells say it."""
 
 
 def follow(database: Database, deployment_id: str) -> str:
-    """Print headings, output and results until the end; the final status."""
+    """Print headings, output and results until the end; the final status. Raises NotFound when it is deleted.
+
+    Ctrl-C ends the process, and leaves the deployment alone.
+    """
+    with Session(database.engine) as session:
+        ref = reading.find(session, deployment_id).ref
+    try:
+        return _print(database, deployment_id, is_followed=True).value
+    except KeyboardInterrupt:
+        click.echo(f"\n{ref} goes on. Come back to it: python app.py logs {ref} --follow", err=True)
+        sys.exit(_INTERRUPTED)
+
+
+def show(database: Database, deployment_id: str) -> None:
+    """Print what there is by now. Raises NotFound when it is deleted."""
+    _print(database, deployment_id, is_followed=False)
+
+
+def _print(database: Database, deployment_id: str, *, is_followed: bool) -> Status:
     after = 0
     shown: dict[str, Status] = {}
+    line = _Line()
+    is_waiting = False
     while True:
-        seen = database.bell.generation
+        seen = database.bell.generation if is_followed else 0
         with Session(database.engine) as session:
-            deployment = session.scalars(sa.select(Deployment).where(Deployment.id == deployment_id)).one()
+            deployment = reading.find(session, deployment_id)
             pieces, is_more = reading.pieces(session.connection(), deployment_id, after)
             commands = list(deployment.commands)
+        if deployment.status is Status.QUEUED and not is_waiting:
+            is_waiting = True
+            click.echo(click.style(f"{deployment.ref} is queued", dim=True))
         for command in commands:
             _show_start(command, shown)
             for piece in (one for one in pieces if one.command_id == command.id):
                 after = max(after, piece.seq)
-                _write(piece.data, is_system=piece.kind is ChunkKind.SYSTEM)
+                line.write(piece.data, is_system=piece.kind is ChunkKind.SYSTEM)
             has_more = is_more and pieces[-1].command_id == command.id
             if has_more or not command.status.is_final:
                 break
+            if shown.get(command.id) is Status.RUNNING:
+                line.end()
             _show_end(command, shown)
         if is_more:
             continue
         if deployment.status.is_final:
             _show_result(deployment)
-            return deployment.status.value
+            return deployment.status
+        if not is_followed:
+            line.end()
+            click.echo(click.style(f"{deployment.ref} {deployment.status}", dim=True))
+            return deployment.status
         database.wait_for_change(seen, _PATIENCE_S)
 
 
@@ -77,11 +107,24 @@ def _show_result(deployment: Deployment) -> None:
     click.echo(click.style(line, fg=_COLOURS[deployment.status], bold=True))
 
 
-def _write(data: bytes, *, is_system: bool) -> None:
-    text = only_colours(data.decode("utf-8", "replace"))
-    if is_system:
-        text = click.style(text, dim=True)
-    # click drops colours where the output is not a terminal.
-    click.echo(text, nl=False)
-    if not text.endswith("\n"):
+class _Line:
+    """The line that output is at: a heading begins one of its own, whatever the command printed last."""
+
+    def __init__(self) -> None:
+        self._is_open = False
+
+    def write(self, data: bytes, *, is_system: bool) -> None:
+        text = only_colours(data.decode("utf-8", "replace"))
+        if is_system:
+            # Also where there are no colours it is told from what the command says.
+            self.end()
+            text = "".join(click.style(f"deployer: {one}", dim=True) for one in text.splitlines(keepends=True))
+        # click drops colours where the output is not a terminal.
+        click.echo(text, nl=False)
+        self._is_open = not text.endswith(("\n", "\n\x1b[0m"))
         sys.stdout.flush()
+
+    def end(self) -> None:
+        if self._is_open:
+            click.echo()
+            self._is_open = False

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from deployer import __version__
-from deployer.cli import audit, deployments, doctor, env, mail, projects, servers, users
+from deployer.cli import audit, deployments, doctor, env, logs, mail, projects, servers, users
 from deployer.cli.context import Context
 from deployer.errors import DeployerError
 
@@ -112,6 +112,7 @@ for _command in (
     env.env,
     deployments.deploy,
     deployments.cancel,
+    logs.logs,
     mail.mail,
     audit.audit,
     doctor.doctor,
