@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -61,3 +62,26 @@ class Viewer:
             if text in frame.get("text", ""):
                 return frame
         raise AssertionError(f"the stream ended without {text!r}")
+
+
+def slow_viewer(browser: Browser, deployment_id: str) -> socket.socket:
+    """A viewer who asked for a stream and takes nothing of it, with hardly any room for what it does not take."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.settimeout(30)
+    sock.connect((browser.daemon.host, browser.daemon.port))
+    lines = [
+        f"GET /deployments/{deployment_id}/stream HTTP/1.1",
+        "Host: deployer",
+        f"Cookie: connect.sid={browser.cookie}",
+    ]
+    sock.sendall("\r\n".join([*lines, "", ""]).encode())
+    return sock
+
+
+def frames_of(sock: socket.socket) -> list[dict[str, Any]]:
+    """All that comes on a connection until its end."""
+    seen = bytearray()
+    while part := sock.recv(1 << 20):
+        seen += part
+    return [json.loads(line[6:]) for line in seen.decode().split("\n") if line.startswith("data: ")]
