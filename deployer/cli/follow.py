@@ -22,11 +22,22 @@ _COLOURS = {
 }
 _MARKS = {Status.SUCCESS: "✓", Status.CANCELLED: "–", Status.SUPERSEDED: "–"}
 _PATIENCE_S = 10.0
+_INTERRUPTED = 130
+"""128 + SIGINT, as shells say it."""
 
 
 def follow(database: Database, deployment_id: str) -> str:
-    """Print headings, output and results until the end; the final status. Raises NotFound when it is deleted."""
-    return _print(database, deployment_id, is_followed=True).value
+    """Print headings, output and results until the end; the final status. Raises NotFound when it is deleted.
+
+    Ctrl-C ends the process, and leaves the deployment alone.
+    """
+    with Session(database.engine) as session:
+        ref = reading.find(session, deployment_id).ref
+    try:
+        return _print(database, deployment_id, is_followed=True).value
+    except KeyboardInterrupt:
+        click.echo(f"\n{ref} goes on. Come back to it: python app.py logs {ref} --follow", err=True)
+        sys.exit(_INTERRUPTED)
 
 
 def show(database: Database, deployment_id: str) -> None:
@@ -56,7 +67,8 @@ def _print(database: Database, deployment_id: str, *, is_followed: bool) -> Stat
             has_more = is_more and pieces[-1].command_id == command.id
             if has_more or not command.status.is_final:
                 break
-            line.end()
+            if shown.get(command.id) is Status.RUNNING:
+                line.end()
             _show_end(command, shown)
         if is_more:
             continue

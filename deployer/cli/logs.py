@@ -8,9 +8,6 @@ import click
 
 from deployer.cli.context import Context
 
-INTERRUPTED = 130
-"""128 + SIGINT, as shells say it."""
-
 
 @click.command()
 @click.argument("deployment")
@@ -32,9 +29,5 @@ def logs(context: Context, deployment: str, follow: bool) -> None:
         return
     if is_open and not installation.runner_is_up:
         click.echo(f"The runner is not running; {ref} waits for it. Start it: python app.py serve", err=True)
-    try:
-        status = terminal.follow(installation.database, deployment_id)
-    except KeyboardInterrupt:
-        click.echo(f"\n{ref} goes on. Come back to it: python app.py logs {ref} --follow", err=True)
-        sys.exit(INTERRUPTED)
+    status = terminal.follow(installation.database, deployment_id)
     sys.exit(0 if status == "success" else 1)
