@@ -54,7 +54,8 @@ class Entry {
     const node = template.content.firstElementChild.cloneNode(true);
     node.dataset.command = command.id;
     node.querySelector(".command-name").textContent = command.name;
-    node.querySelector(".log").setAttribute("aria-label", `Output of ${command.name}`);
+    const which = command.attempt > 1 ? `, try ${command.attempt}` : "";
+    node.querySelector(".log").setAttribute("aria-label", `Output of ${command.name}${which}`);
     const line = node.querySelector("[data-line]");
     if (command.cmd === command.name) line.remove();
     else line.textContent = command.cmd;
