@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -33,6 +34,8 @@ def backup(context: Context, file: Path, with_key: bool, force: bool) -> None:
         raise BackupError(f"There is nothing to back up: {config.database_path} does not exist.")
     if file == _STREAM and sys.stdout.isatty():
         raise BackupError("A backup is nothing to look at.", hint="Redirect it into a file, or name one.")
+    # Packing takes a processor for a while; the daemon and the commands come first.
+    os.nice(10)
     target = sys.stdout.buffer if file == _STREAM else file
     size = making.make(context.installation, target, Actor(context.actor), with_key=with_key, force=force)
     click.echo(f"The backup is written ({size / 1e6:,.1f} MB).", err=file == _STREAM)
