@@ -75,8 +75,9 @@ class Scene:
         self.place = place
         self.ssh = ssh
         self.home = home
-        # One address from start to start, as a service has it.
-        self.daemon = Daemon(folder / "daemon", ssh_reconnect_for=120)
+        # One address from start to start, as a service has it; and all that ever was is there to be looked at.
+        kept = {"retention_deployments": 0, "retention_days": 0, "retention_deliveries": 0}
+        self.daemon = Daemon(folder / "daemon", ssh_reconnect_for=120, **kept)
         self.installation = self.daemon.installation
         self.operator = Operator(self.installation)
         self.asked = Asked()
