@@ -162,6 +162,10 @@ def database_words(error: BaseException) -> str:
     return "The database " + _SQLITE_WORDS.get(code, "cannot be written. The daemon's log says why.")
 
 
+def _mib(size: int) -> str:
+    return f"{size // (1 << 20):,} MiB"
+
+
 _DISK_MEND = "look at what the kernel says of it."
 _DISK_WORDS = {
     errno.EROFS: "it is read-only. Look at what the kernel says of it, and mount it writable.",
@@ -183,7 +187,8 @@ def disk(folders: DataDir, min_free_bytes: int) -> Check:
             return Check("disk", False, words, str(error))
         free = found.f_bavail * found.f_frsize
         if free < min_free_bytes:
-            words = f"The disk of {name} is nearly full: {free // (1 << 20)} MiB are free. Make room there."
+            room = f"{_mib(free)} are free, and {_mib(min_free_bytes)} should be"
+            words = f"The disk of {name} is nearly full: {room}. Make room there."
         elif found.f_files and not found.f_favail:
             words = f"The disk of {name} takes no more files, whatever room there is. Remove some."
         else:
@@ -193,11 +198,19 @@ def disk(folders: DataDir, min_free_bytes: int) -> Check:
 
 
 def _key(installation: Installation) -> Check:
+    path = installation.data_dir.key_file
     mend = "Restore it from a backup before the next start: what is encrypted needs it."
     try:
-        key = keyfile.load(installation.data_dir.key_file)
+        key = keyfile.load(path)
     except KeyFileError as error:
-        words = f"The key file is missing, damaged, open to others, or cannot be read. {mend}"
+        if not path.exists():
+            words = f"The key file is missing. {mend}"
+        elif os.access(path, os.R_OK) and path.stat().st_mode & 0o077:
+            words = (
+                "The key file can be read by other users, and the next start would be refused. Run chmod 600 on it."
+            )
+        else:
+            words = f"The key file is damaged, or cannot be read. {mend}"
         return Check("key", False, words, str(error))
     if key != installation.key:
         return Check("key", False, f"The key file holds another key than at the start. {mend}", "another key")

@@ -107,7 +107,10 @@ def test_a_full_disk_turns_database_and_disk_red_and_it_heals(roomy_disk, make_d
     found = turns(daemon, "database", "disk")
 
     assert found["database"] == "The database cannot be written: its disk is full. Make room there."
-    assert found["disk"] == "The disk of the data folder is nearly full: 0 MiB are free. Make room there."
+    assert (
+        found["disk"]
+        == "The disk of the data folder is nearly full: 0 MiB are free, and 1 MiB should be. Make room there."
+    )
     (roomy_disk / "filler").unlink()
     turns(daemon)
 
@@ -128,13 +131,27 @@ def test_a_disk_that_turned_read_only_is_told(failing_disk, make_daemon):
 
     failing_disk.fail()
 
-    found = turns(daemon, "database", "disk")
+    # Where the runner happens to end there, no other can begin either.
+    wait_until(lambda: {"database", "disk"} <= set(unwell(daemon)), "the fault to be told", within_s=30)
+    found = unwell(daemon)
+    assert set(found) - {"runner"} == {"database", "disk"}, daemon.log
     assert found["disk"].startswith("The disk of the data folder cannot be written: it is read-only.")
     assert found["database"].startswith("The database cannot be ")
 
 
-@pytest.mark.parametrize("fault", ["gone", "open to others", "another", "damaged"])
-def test_a_key_file_that_a_next_start_could_not_use_is_told_before_it(make_daemon, fault):
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("gone", "The key file is missing. Restore it from a backup before the next start"),
+        ("open to others", "can be read by other users, and the next start would be refused. Run chmod 600 on it."),
+        (
+            "another",
+            "The key file holds another key than at the start. Restore it from a backup before the next start",
+        ),
+        ("damaged", "The key file is damaged, or cannot be read. Restore it from a backup before the next start"),
+    ],
+)
+def test_a_key_file_that_a_next_start_could_not_use_is_told_before_it(make_daemon, fault, said):
     daemon = make_daemon().start()
     turns(daemon)
     key = daemon.config.data_dir / "key"
@@ -148,7 +165,7 @@ def test_a_key_file_that_a_next_start_could_not_use_is_told_before_it(make_daemo
 
     found = turns(daemon, "key")
 
-    assert "Restore it from a backup before the next start" in found["key"]
+    assert said in found["key"]
     key.touch()
     key.chmod(0o600)
     key.write_bytes(content)
