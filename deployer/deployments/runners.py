@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from deployer import clock
-from deployer.deployments import lifecycle
+from deployer.deployments import claims
 from deployer.models.base import table_of
 from deployer.models.deployment import RUNNING, Command, CommandKind, Deployment, Status
 from deployer.models.project import Project
@@ -93,7 +93,7 @@ def takeable(connection: sa.Connection) -> list[Left]:
 
 def take_over(connection: sa.Connection, left: Left, runner_id: str) -> bool:
     """Claim it for another runner; False where somebody else was faster, or it has ended."""
-    return lifecycle.hand_over(connection, left.deployment_id, left.runner_id, runner_id)
+    return claims.hand_over(connection, left.deployment_id, left.runner_id, runner_id)
 
 
 def lost(connection: sa.Connection, lost_after: timedelta) -> list[Left]:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from deployer import journal, servers
 from deployer.db import retrying
-from deployer.deployments import command_lifecycle, lifecycle, reading
+from deployer.deployments import claims, command_lifecycle, lifecycle, reading
 from deployer.errors import DeployerError, ExecutorError, LostClaim
 from deployer.executors.local import LocalExecutor
 from deployer.executors.ssh import SshExecutor
@@ -112,7 +112,7 @@ class Lane(threading.Thread):
             return None
         self._looks_back = False
         with self._database.read() as connection:
-            left = lifecycle.running_of(connection, self._runner_id, self._server_id, self._installation.host_id)
+            left = claims.running_of(connection, self._runner_id, self._server_id, self._installation.host_id)
         # Its project was moved to this server at the very moment at which another lane began it.
         left = [one for one in left if one not in self._at_work]
         self._looks_back = len(left) > 1
@@ -121,12 +121,12 @@ class Lane(threading.Thread):
     def _claim(self) -> str | None:
         host_id = self._installation.host_id
         with self._database.read() as connection:
-            if lifecycle.next_in_queue(connection, self._server_id, host_id) is None:
+            if claims.next_in_queue(connection, self._server_id, host_id) is None:
                 return None
 
         def claim() -> str | None:
             with self._database.write(alone=False) as connection:
-                return lifecycle.claim(connection, self._runner_id, self._server_id, host_id)
+                return claims.claim(connection, self._runner_id, self._server_id, host_id)
 
         return retrying(claim)
 

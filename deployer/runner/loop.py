@@ -16,7 +16,7 @@ from types import FrameType
 
 from deployer import clock
 from deployer.db import retrying
-from deployer.deployments import lifecycle, reading, runners
+from deployer.deployments import claims, reading, runners
 from deployer.deployments.runners import Host
 from deployer.installation import Installation
 from deployer.runner import housekeeping, mailer
@@ -90,7 +90,7 @@ class Runner:
 
         def begin() -> None:
             with self._database.write() as connection:
-                lifecycle.adopt(connection, self._id, host_id)
+                claims.adopt(connection, self._id, host_id)
                 if host:
                     runners.register(connection, self._id, host)
 
@@ -108,7 +108,7 @@ class Runner:
 
     def _in_need(self) -> list[str]:
         with self._database.read() as connection:
-            return lifecycle.servers_with_work(connection, self._id)
+            return claims.servers_with_work(connection, self._id)
 
 
 @contextlib.contextmanager

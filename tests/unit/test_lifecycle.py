@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from deployer import clock
-from deployer.deployments import command_lifecycle, lifecycle
+from deployer.deployments import claims, command_lifecycle, lifecycle
 from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.deployments.lifecycle import ARROWS, NewDeployment
 from deployer.errors import LostClaim
@@ -45,7 +45,7 @@ def project(make_project):
 def running(operator, write, project):
     """A deployment that my runner has claimed, with a command that waits."""
     deployment_id = operator.deploy(project)
-    write(lifecycle.claim, MINE)
+    write(claims.claim, MINE)
     write(command_lifecycle.plan, deployment_id, [planned(deployment_id)])
     return deployment_id
 
@@ -73,7 +73,7 @@ def test_a_claim_takes_the_first_in_the_queue_and_writes_who_and_when(operator, 
     first = operator.deploy(project)
     operator.deploy(project)
 
-    assert write(lifecycle.claim, MINE) == first
+    assert write(claims.claim, MINE) == first
 
     found = operator.deployment(first)
     assert (found.status, found.runner_id) == ("running", MINE)
@@ -84,18 +84,18 @@ def test_a_claim_takes_the_first_in_the_queue_and_writes_who_and_when(operator, 
 def test_of_one_project_one_deployment_runs_at_a_time(operator, write, project, running):
     operator.deploy(project)
 
-    assert write(lifecycle.claim, OTHERS) is None
+    assert write(claims.claim, OTHERS) is None
 
 
 def test_another_projects_deployment_passes_one_that_has_to_wait(operator, write, project, running, make_project):
     operator.deploy(project)
     elsewhere = operator.deploy(make_project(name="other"))
 
-    assert write(lifecycle.claim, OTHERS) == elsewhere
+    assert write(claims.claim, OTHERS) == elsewhere
 
 
 def test_an_empty_queue_gives_nothing_to_claim(write, project):
-    assert write(lifecycle.claim, MINE) is None
+    assert write(claims.claim, MINE) is None
 
 
 def test_two_running_deployments_of_a_project_are_impossible_in_the_database(operator, write, project, running):
@@ -172,8 +172,8 @@ def test_a_queued_deployment_does_not_end_before_it_runs(operator, write, projec
 
 
 def test_a_new_runner_adopts_what_runs_and_the_old_one_can_no_longer_write(operator, write, running):
-    assert write(lifecycle.adopt, OTHERS) == [running]
-    assert write(lifecycle.adopt, OTHERS) == []
+    assert write(claims.adopt, OTHERS) == [running]
+    assert write(claims.adopt, OTHERS) == []
 
     with pytest.raises(LostClaim):
         write(lifecycle.succeed, running, MINE)
@@ -269,7 +269,7 @@ def test_two_deployments_of_a_delivery_are_impossible_unless_the_first_failed(op
     with pytest.raises(IntegrityError):
         write(lifecycle.enqueue, [second])
 
-    write(lifecycle.claim, MINE)
+    write(claims.claim, MINE)
     write(lifecycle.fail, first.id, MINE, "it failed")
     write(lifecycle.enqueue, [second])
     assert operator.status(second.id) == "queued"

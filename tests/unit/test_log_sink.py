@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deployer import clock
-from deployer.deployments import command_lifecycle, lifecycle
+from deployer.deployments import claims, command_lifecycle, lifecycle
 from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.errors import LostClaim
 from deployer.executors.launcher import end_mark
@@ -33,7 +33,7 @@ class Log:
         self.command_id = clock.new_id()
         planned = PlannedCommand(self.command_id, 0, CommandKind.STEP, "step", "step", 60, "nonce")
         with self.database.write() as connection:
-            assert lifecycle.claim(connection, RUNNER) == self.deployment_id
+            assert claims.claim(connection, RUNNER) == self.deployment_id
             command_lifecycle.plan(connection, self.deployment_id, [planned])
             command_lifecycle.start_command(connection, self.command_id, RUNNER, "boot")
 

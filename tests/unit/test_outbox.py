@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from deployer import clock
 from deployer.config import SmtpSettings
-from deployer.deployments import lifecycle
+from deployer.deployments import claims, lifecycle
 from deployer.models import Notification
 from deployer.models.deployment import Status
 from deployer.models.notification import Occasion
@@ -44,7 +44,7 @@ def run(operator, write):
 
     def make(project, status: Status) -> str:
         deployment_id = operator.deploy(project)
-        assert write(lifecycle.claim, MINE) == deployment_id
+        assert write(claims.claim, MINE) == deployment_id
         write(lifecycle.end, deployment_id, MINE, status, None if status is Status.SUCCESS else "a cause")
         return deployment_id
 
@@ -166,7 +166,7 @@ def test_while_no_mail_can_be_sent_nothing_is_owed(installation, make_project, r
 def test_an_end_that_is_refused_owes_nothing(operator, write, make_project, owed, sends_mails):
     project = make_project(**EVERYTHING)
     operator.deploy(project)
-    deployment_id = write(lifecycle.claim, MINE)
+    deployment_id = write(claims.claim, MINE)
 
     with pytest.raises(lifecycle.LostClaim):
         write(lifecycle.fail, deployment_id, "another runner", "a cause")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from deployer import project_secrets, projects
-from deployer.deployments import lifecycle
+from deployer.deployments import claims
 from deployer.errors import InvalidInput, InvalidTransition, NotFound, SecretUnreadable
 from deployer.models import Command, Counter, Deployment, LogChunk, Project, Variable
 from deployer.projects import ProjectInput, StepInput
@@ -279,7 +279,7 @@ def test_a_project_is_not_deleted_while_a_deployment_of_it_runs(installation, op
     project = make_project()
     operator.deploy(project)
     with installation.database.write() as connection:
-        lifecycle.claim(connection, "runner")
+        claims.claim(connection, "runner")
 
     with (
         pytest.raises(InvalidTransition, match="is running"),

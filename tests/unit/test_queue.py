@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import clock, project_secrets, projects
-from deployer.deployments import lifecycle, queue, verdicts
+from deployer.deployments import claims, lifecycle, queue, verdicts
 from deployer.deployments.queue import KEPT_UNVERIFIED, Request, deploy_by_hand, record
 from deployer.deployments.verdicts import Decision
 from deployer.errors import InvalidInput, NotFound, QueueFull
@@ -79,7 +79,7 @@ def end(installation):
 
     def end(status: Status) -> str:
         with installation.database.write() as connection:
-            deployment_id = lifecycle.claim(connection, "runner")
+            deployment_id = claims.claim(connection, "runner")
             assert deployment_id
             lifecycle.end(connection, deployment_id, "runner", status, "as the test wants it")
         return deployment_id
@@ -238,7 +238,7 @@ def test_a_running_deployment_takes_no_room(installation, sender):
     sender.max_queued = 1
     sender.push(SHAS[0])
     with installation.database.write() as connection:
-        lifecycle.claim(connection, "runner")
+        claims.claim(connection, "runner")
 
     assert reasons(sender.push(SHAS[1])) == [verdicts.TRIGGERED]
 
@@ -286,7 +286,7 @@ def test_a_newer_push_asks_the_running_one_to_end_where_the_project_says_so(inst
     operator.change(project, cancel_running=True)
     (first,) = sender.push(SHAS[0])
     with installation.database.write() as connection:
-        lifecycle.claim(connection, "runner")
+        claims.claim(connection, "runner")
 
     sender.push(SHAS[1])
 
@@ -297,7 +297,7 @@ def test_a_newer_push_leaves_a_running_manual_deployment_alone(installation, ope
     operator.change(project, cancel_running=True)
     by_hand = operator.deploy(project)
     with installation.database.write() as connection:
-        lifecycle.claim(connection, "runner")
+        claims.claim(connection, "runner")
 
     sender.push(SHAS[1])
 
@@ -308,7 +308,7 @@ def test_a_newer_push_leaves_the_running_push_of_another_branch_alone(installati
     operator.change(project, cancel_running=True)
     (first,) = sender.push(SHAS[0])
     with installation.database.write() as connection:
-        lifecycle.claim(connection, "runner")
+        claims.claim(connection, "runner")
     operator.change(project, cancel_running=True, branch="dev")
 
     (second,) = sender.send(
@@ -322,7 +322,7 @@ def test_a_newer_push_leaves_the_running_push_of_another_branch_alone(installati
 def test_a_newer_push_leaves_the_running_one_alone_otherwise(installation, operator, sender):
     (first,) = sender.push(SHAS[0])
     with installation.database.write() as connection:
-        lifecycle.claim(connection, "runner")
+        claims.claim(connection, "runner")
 
     sender.push(SHAS[1])
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from deployer import clock
-from deployer.deployments import lifecycle, queue, reading, search
+from deployer.deployments import claims, lifecycle, queue, reading, search
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.deployments.paging import FIRST, Place
 from deployer.deployments.search import Wanted
@@ -258,10 +258,10 @@ def test_the_newest_of_each_project_passes_by_what_was_superseded(session, deplo
     quiet, busy = make_project(name="quiet"), make_project(name="busy")
     deployed(busy, commit_message="kept")
     with installation.database.write() as connection:
-        lifecycle.request_cancel(connection, lifecycle.next_in_queue(connection), "ada")
+        lifecycle.request_cancel(connection, claims.next_in_queue(connection), "ada")
     deployed(busy, trigger=Trigger.PUSH, commit_message="a push that came late")
     with installation.database.write() as connection:
-        claimed = lifecycle.claim(connection, "runner")
+        claimed = claims.claim(connection, "runner")
         lifecycle.supersede_running(connection, claimed, "runner", "what is live already contains it")
     deployed(make_project(name="waiting"), commit_message="waits")
 
@@ -283,7 +283,7 @@ def test_the_word_for_lists_changes_with_each_change_of_a_status(session, instal
         deployment_id = queue.deploy_by_hand(connection, project.id, "ada", 10)
     words.append(word())
     with installation.database.write() as connection:
-        lifecycle.claim(connection, "runner")
+        claims.claim(connection, "runner")
     words.append(word())
     with installation.database.write() as connection:
         lifecycle.succeed(connection, deployment_id, "runner")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployer import server_check, servers
-from deployer.deployments import lifecycle
+from deployer.deployments import claims
 from deployer.errors import InvalidInput, InvalidTransition, NotFound, SecretUnreadable, ServerRefused
 from deployer.executors import host_keys
 from deployer.server_check import Finding, Level, Report
@@ -194,7 +194,7 @@ def test_a_server_does_not_move_while_something_runs_there(installation, operato
     server = make_server()
     operator.deploy(make_project(server=server.id))
     with installation.database.write() as connection:
-        assert lifecycle.claim(connection, "one", server.id)
+        assert claims.claim(connection, "one", server.id)
 
     for change in ({"host": "192.0.2.9"}, {"port": 23}, {"username": "other"}):
         with pytest.raises(InvalidTransition, match="A deployment of app is running on web1"):

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from deployer import clock
-from deployer.deployments import command_lifecycle, lifecycle
+from deployer.deployments import claims, command_lifecycle, lifecycle
 from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.models import LogChunk
 from deployer.models.deployment import ChunkKind, CommandKind, Status
@@ -34,7 +34,7 @@ def fail(operator, installation, mail_server):
         nothing = command_lifecycle.Progress(0, 0, None)
         with installation.database.write_session() as session:
             connection = session.connection()
-            lifecycle.claim(connection, MINE)
+            claims.claim(connection, MINE)
             if facts:
                 lifecycle.record_commit(connection, deployment_id, MINE, **facts)
             command_lifecycle.plan(connection, deployment_id, [planned])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployer.deployments import lifecycle
+from deployer.deployments import claims, lifecycle
 from deployer.notifications import mail_settings
 from deployer.projects import StepInput
 from tests.support.mail_server import MailServer, text_of
@@ -79,7 +79,7 @@ def test_a_runner_killed_between_the_end_and_the_mail_has_lost_nothing(
     deployment_id = operator.deploy(make_project())
     with installation.database.write() as connection:
         mail_settings.mark(connection, installation.config)
-        lifecycle.claim(connection, "a runner that is killed")
+        claims.claim(connection, "a runner that is killed")
     with installation.database.write() as connection:
         lifecycle.fail(connection, deployment_id, "a runner that is killed", "a cause")
 

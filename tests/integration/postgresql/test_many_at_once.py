@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from deployer import clock
 from deployer.db import Database
-from deployer.deployments import lifecycle
+from deployer.deployments import claims, lifecycle
 from deployer.models import Deployment, DeploymentEvent
 from deployer.models.deployment import Status
 from tests.support.forge import Forge, push
@@ -84,7 +84,7 @@ def test_of_many_runners_each_deployment_is_claimed_by_one_and_never_two_of_a_pr
         database = Database(config)
         while len(claimed) < len(wanted):
             with database.write(alone=False) as connection:
-                deployment_id = lifecycle.claim(connection, f"runner-{number}", None, installation.host_id)
+                deployment_id = claims.claim(connection, f"runner-{number}", None, installation.host_id)
             if deployment_id is None:
                 continue
             claimed.append(deployment_id)
@@ -114,7 +114,7 @@ def test_a_claim_waits_for_nobody_who_writes(installation, operator, make_projec
     """A runner begins its next deployment while another host holds up everybody who changes settings."""
     deployment_id = operator.deploy(make_project())
     with installation.database.write(), installation.database.write(alone=False) as connection:
-        assert lifecycle.claim(connection, clock.new_id(), None, installation.host_id) == deployment_id
+        assert claims.claim(connection, clock.new_id(), None, installation.host_id) == deployment_id
 
 
 @pytest.mark.parametrize(

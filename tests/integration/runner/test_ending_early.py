@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.deployments import lifecycle
+from deployer.deployments import claims
 from deployer.executors import processes
 from deployer.projects import StepInput
 from tests.support.waiting import wait_until
@@ -159,7 +159,7 @@ def test_a_cancel_that_was_asked_for_before_the_first_command_is_heeded(
 ):
     deployment_id = operator.deploy(make_project("echo never"))
     with installation.database.write() as connection:
-        lifecycle.claim(connection, "a runner that was killed")
+        claims.claim(connection, "a runner that was killed")
     operator.cancel(deployment_id, by="grace")
 
     make_runner().start()

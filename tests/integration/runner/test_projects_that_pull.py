@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.deployments import lifecycle
+from deployer.deployments import claims
 from deployer.errors import ExecutorError, InvalidInput
 from deployer.executors.local import LocalExecutor
 from deployer.runner.deploy import Deploy
@@ -91,7 +91,7 @@ def test_a_commit_that_cannot_be_read_at_the_end_does_not_lose_a_success(operato
     project = make_project("git pull --ff-only", "echo done")
     deployment_id = operator.deploy(project)
     with installation.database.write() as connection:
-        lifecycle.claim(connection, "runner")
+        claims.claim(connection, "runner")
     executor = SilentCopy(installation.data_dir.spool)
     executor.directory = project.path
 

@@ -1,0 +1,105 @@
+"""Claims: which deployment a runner may begin or go on with, and how it becomes that runner's."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from deployer.deployments import lifecycle
+from deployer.models.base import table_of
+from deployer.models.deployment import QUEUED, RUNNING, Deployment
+from deployer.models.project import Project
+from deployer.models.runner import Runner
+
+_deployments = table_of(Deployment)
+_projects = table_of(Project)
+_runners = table_of(Runner)
+
+_same_project = _deployments.alias()
+_IS_IDLE = (
+    ~sa.select(sa.literal(1))
+    .where(_same_project.c.project_id == _deployments.c.project_id, _same_project.c.status == RUNNING)
+    .exists()
+)
+_QUEUED_AND_IDLE = sa.and_(_deployments.c.status == QUEUED, _IS_IDLE, _projects.c.id == _deployments.c.project_id)
+# Of hosts that share a database each has projects of its own; what has a server any host can deploy there.
+_IS_OF_LANE = sa.and_(
+    _projects.c.server_id.is_not_distinct_from(sa.bindparam("server")),
+    sa.or_(
+        _projects.c.server_id.is_not(None), _projects.c.host_id.is_(None), _projects.c.host_id == sa.bindparam("host")
+    ),
+)
+_NEXT_IN_QUEUE = (
+    sa.select(_deployments.c.id).where(_QUEUED_AND_IDLE, _IS_OF_LANE).order_by(_deployments.c.number).limit(1)
+)
+_NEXT_UNLOCKED = _NEXT_IN_QUEUE.with_for_update(of=_deployments, skip_locked=True)
+_IS_MINE = sa.and_(
+    _deployments.c.status == RUNNING,
+    _deployments.c.runner_id == sa.bindparam("runner"),
+    _projects.c.id == _deployments.c.project_id,
+)
+_MINE = sa.select(_deployments.c.id).where(_IS_MINE, _IS_OF_LANE).order_by(_deployments.c.number)
+_SERVERS_WITH_WORK = sa.union(
+    *(
+        sa.select(_projects.c.server_id).where(is_work, _projects.c.server_id.is_not(None))
+        for is_work in (_QUEUED_AND_IDLE, _IS_MINE)
+    )
+)
+
+
+def next_in_queue(connection: sa.Connection, server_id: str | None = None, host_id: str | None = None) -> str | None:
+    """The first queued deployment for a server (None: the host) whose project is idle; its id."""
+    return connection.scalar(_NEXT_IN_QUEUE, {"server": server_id, "host": host_id})
+
+
+def servers_with_work(connection: sa.Connection, runner_id: str) -> list[str]:
+    """The servers for which a deployment could begin, or for which a runner has one to go on with."""
+    return list(connection.scalars(_SERVERS_WITH_WORK, {"runner": runner_id}))
+
+
+def running_of(
+    connection: sa.Connection, runner_id: str, server_id: str | None = None, host_id: str | None = None
+) -> list[str]:
+    """The deployments for a server (None: the host) that a runner has claimed and not ended; their ids."""
+    return list(connection.scalars(_MINE, {"runner": runner_id, "server": server_id, "host": host_id}))
+
+
+def claim(
+    connection: sa.Connection, runner_id: str, server_id: str | None = None, host_id: str | None = None
+) -> str | None:
+    """queued → running for the next in a server's queue; its id, or None where nothing can start or another was
+    faster."""
+    # On PostgreSQL others claim at this moment too: whose row it is by now is passed over.
+    deployment_id = connection.scalar(_NEXT_UNLOCKED, {"server": server_id, "host": host_id})
+    if deployment_id is None:
+        return None
+    return deployment_id if lifecycle.begin(connection, deployment_id, runner_id) else None
+
+
+def adopt(connection: sa.Connection, runner_id: str, host_id: str | None = None) -> list[str]:
+    """Take over what a former runner of this host left running; the ids. The caller holds the runner's lock, so that
+    one is gone."""
+    elsewhere = sa.select(_runners.c.id).where(_runners.c.host_id != host_id)
+    return list(
+        connection.scalars(
+            _deployments.update()
+            .where(
+                _deployments.c.status == RUNNING,
+                _deployments.c.runner_id != runner_id,
+                _deployments.c.runner_id.not_in(elsewhere),
+            )
+            .values(runner_id=runner_id)
+            .returning(_deployments.c.id)
+        )
+    )
+
+
+def hand_over(connection: sa.Connection, deployment_id: str, from_runner: str, to_runner: str) -> bool:
+    """Take over a running deployment of a runner that has stopped. False if it is no longer that one's."""
+    row = connection.execute(
+        _deployments.update()
+        .where(_deployments.c.id == deployment_id, _deployments.c.status == RUNNING)
+        .where(_deployments.c.runner_id == from_runner)
+        .values(runner_id=to_runner)
+        .returning(_deployments.c.id)
+    ).first()
+    return row is not None
