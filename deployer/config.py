@@ -52,6 +52,7 @@ class GitSettings:
     allow_file: bool = False
     timeout: int = 600
     known_hosts: str = ""
+    catch_up_hours: int = 6
 
 
 @dataclass(frozen=True)
@@ -252,6 +253,7 @@ def _check(config: Config) -> None:
         "runner.default_timeout": (1, 7 * 86400),
         "runner.cancel_grace": (0, 600),
         "git.timeout": (1, 86400),
+        "git.catch_up_hours": (0, 8760),
         "ssh.reconnect_for": (1, 7 * 86400),
         "logs.max_bytes_per_command": (64 * 1024, 1 << 32),
         "logs.max_spool_bytes": (1024 * 1024, 1 << 40),

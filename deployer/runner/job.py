@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from deployer.models.base import Base, table_of
-from deployer.models.deployment import Command, Deployment
+from deployer.models.deployment import Command, Deployment, Trigger
 from deployer.models.project import Project, Step, Variable
 from deployer.models.server import Server
 
@@ -54,5 +54,6 @@ def reason(deployment: Deployment) -> str:
     Who pushed is somebody's own word: what could end the line, or pass for another, is left out.
     """
     by = "".join(one for one in deployment.triggered_by or "" if one.isprintable())
-    words = f"{deployment.trigger} by {by}" if by else str(deployment.trigger)
+    between = ", " if deployment.trigger is Trigger.POLL else " by "
+    words = f"{deployment.trigger}{between}{by}" if by else str(deployment.trigger)
     return f"{words}, {deployment.commit_sha[:7]}" if deployment.commit_sha else words

@@ -17,7 +17,7 @@ from deployer import clock
 from deployer.db import retrying
 from deployer.deployments import lifecycle, reading
 from deployer.installation import Installation
-from deployer.runner import housekeeping, mailer
+from deployer.runner import housekeeping, lookout, mailer
 from deployer.runner.lane import IDLE_WAIT_S, Lane
 
 log = logging.getLogger("deployer.runner")
@@ -47,6 +47,7 @@ class Runner:
             mailer.start(self._installation)
             log.info("runner is ready")
             adopted = self._adopt()
+            lookout.start(self._installation)
             for server_id in {None, *adopted, *self._untidy()}:
                 self._open(server_id, adopted.get(server_id, []), is_untidy=server_id is not None)
             while True:
