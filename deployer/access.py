@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -29,6 +30,7 @@ TIMEOUT_S = 15
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """What a call may write into one file: its answer, or the pack that it fetches."""
 
+_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _MAX_PACKAGE_BYTES = 1024 * 1024
 _SHOWN_OUTPUT = 2000
@@ -85,6 +87,16 @@ class Visit:
                 tips[ref.removeprefix("refs/heads/")] = value
         return Branches(tips, default if default in tips else None)
 
+    def tip(self, branch: str) -> str | None:
+        """The commit that a branch is at; None where there is no such branch. ``branch`` has passed
+        `git.branch_problem`, so that nothing in it is a pattern."""
+        said = self._ask(git_look.tip(self._url, branch)).decode("utf-8", "replace")
+        lines = (line.partition("\t") for line in said.splitlines())
+        sha = next((value for value, _, ref in lines if ref == f"refs/heads/{branch}"), None)
+        if sha is not None and not _SHA.match(sha):
+            raise GitError("The repository answered with something else than a commit's id.")
+        return sha
+
     def contents(self, branch: str) -> Contents:
         """What lies in the root at a branch's tip; fetched without history and, where it can be, without files."""
         copy = self._folder / "copy"
@@ -127,7 +139,9 @@ class Visit:
             except subprocess.TimeoutExpired as error:
                 os.killpg(asked.pid, signal.SIGKILL)
                 raise GitError(
-                    f"The repository did not answer within {TIMEOUT_S} s.", hint="Check the address and the network."
+                    f"The repository did not answer within {TIMEOUT_S} s.",
+                    hint="Check the address and the network.",
+                    is_unreachable=True,
                 ) from error
         if code:
             raise self._complaint(code, words)
@@ -141,5 +155,7 @@ class Visit:
         if any(file.lstat().st_size >= MAX_FILE_BYTES for file in self._folder.rglob("*")):
             return GitError(f"The repository holds more than {MAX_FILE_BYTES // 1024 // 1024} MiB.")
         return GitError(
-            said or f"git exited with {code}.", hint=git.advice(said, has_deploy_key=self._has_deploy_key)
+            said or f"git exited with {code}.",
+            hint=git.advice(said, has_deploy_key=self._has_deploy_key),
+            is_unreachable=git.is_unreachable(said),
         )

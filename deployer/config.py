@@ -56,6 +56,7 @@ class GitSettings:
     allow_file: bool = False
     timeout: int = 600
     known_hosts: str = ""
+    catch_up_hours: int = 6
 
 
 @dataclass(frozen=True)
@@ -288,6 +289,7 @@ def _check(config: Config) -> None:
         "runner.cancel_grace": (0, 600),
         "runner.host_lost_after": (20, 30 * 86400),
         "git.timeout": (1, 86400),
+        "git.catch_up_hours": (0, 8760),
         "ssh.reconnect_for": (1, 7 * 86400),
         "storage.min_free_bytes": (0, 1 << 50),
         "logs.max_bytes_per_command": (64 * 1024, 1 << 32),

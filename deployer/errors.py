@@ -95,7 +95,14 @@ class HostKeyChanged(ServerRefused):
 
 
 class GitError(DeployerError):
-    """A git call failed; the message holds git's own words."""
+    """A git call failed; the message holds git's own words.
+
+    ``is_unreachable`` says that the repository's host did not answer, so that it may later.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", is_unreachable: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.is_unreachable = is_unreachable
 
 
 def as_sentence(problem: str) -> str:

@@ -191,6 +191,9 @@ def update(session: Session, project: Project, given: ProjectInput, *, config: C
     if project.https_token and git.host_of(given.repository_url) != git.host_of(project.repository_url):
         # It was given for that host, and is not handed to another.
         project.https_token = None
+    if (given.repository_url, given.branch) != (project.repository_url, project.branch):
+        # What another branch was last seen at says nothing about this one.
+        project.polled_at = project.polled_sha = project.poll_error = None
     # Old rows go before new ones come: their positions are unique.
     project.steps.clear()
     session.flush()

@@ -21,6 +21,8 @@ MAX_URL_LENGTH = 2048
 MAX_BRANCH_BYTES = 250
 """git keeps a branch in a file of its name, and locks it by one with ``.lock`` behind it: 255 bytes on Linux."""
 
+NETWORK_ADVICE = "Check the address and this host's network."
+
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>(?!//)[^-].*)\Z")
 _OWN_PULL = re.compile(r"\s*git\s+(?:pull|fetch)\b")
 _OWN_PULL_ALONE = re.compile(r"\s*git\s+(?:pull|fetch)\b[^;&|()<>`$\n]*\Z")
@@ -317,6 +319,15 @@ def advice(words: str, *, has_deploy_key: bool) -> str:
         return "Give a token that may read this repository, or use the SSH address with a deploy key."
     if "not found" in words.lower() or "does not exist" in words or "does not appear to be" in words:
         return "Check the address; a private repository also says this to those who may not see it."
-    if "Could not resolve" in words or "Connection" in words or "unable to access" in words:
-        return "Check the address and this host's network."
+    if _is_about_the_network(words):
+        return NETWORK_ADVICE
     return ""
+
+
+def is_unreachable(words: str) -> bool:
+    """Whether git complains that the host did not answer, rather than about what it answered."""
+    return advice(words, has_deploy_key=False) == NETWORK_ADVICE
+
+
+def _is_about_the_network(words: str) -> bool:
+    return any(one in words for one in ("Could not resolve", "Connection", "connect to host", "unable to access"))

@@ -1,9 +1,14 @@
-"""A look at a repository's files without a copy of it: the git calls, as argv, in the order they are made."""
+"""A look at a repository without a copy of it: the git calls, as argv, in the order they are made."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+
+
+def tip(url: str, branch: str) -> Sequence[str]:
+    """argv that asks a repository for one branch: ``<sha>\t<ref>`` a line, also of refs that merely end like it."""
+    return ["git", "ls-remote", "--", url, f"refs/heads/{branch}"]
 
 
 def begin_look(directory: Path, url: str) -> Sequence[Sequence[str]]:

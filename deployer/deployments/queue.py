@@ -1,4 +1,4 @@
-"""How deployments come into the queue: by verified deliveries, many at a time, and by a person's wish."""
+"""How deployments come into the queue: by verified deliveries, many at a time, by a person's wish, and by looks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deployer.deployments.verdicts import Decision
 from deployer.errors import InvalidInput, NotFound, QueueFull, as_sentence
 from deployer.models.base import table_of
 from deployer.models.delivery import Counter, Delivery, Verdict
-from deployer.models.deployment import DELIVERY_IS_SPENT, FOLLOWS_BRANCH, QUEUED, RUNNING, Deployment, Trigger
+from deployer.models.deployment import DELIVERY_IS_SPENT, FOLLOWS_BRANCH, QUEUED, RUNNING, Deployment, Status, Trigger
 from deployer.models.project import Project, Step
 from deployer.providers.base import Event
 
@@ -74,6 +74,7 @@ class _ProjectFacts:
     cancel_running: bool
     is_connected: bool
     has_steps: bool
+    polled_sha: str | None
 
 
 def record(connection: sa.Connection, requests: Sequence[Request], max_queued: int) -> list[Recorded]:
@@ -96,17 +97,21 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
         decision = request.decision or verdicts.decide(
             _event(request), branch=project.branch, auto_deploy=project.auto_deploy
         )
-        if decision.deploys:
+        found_before = _found_before(connection, request, project) if decision.deploys else None
+        if found_before:
+            decision = _FOUND_BEFORE
+        elif decision.deploys:
             decision = _admit(request, project, known_guids, queue)
         deployment = _new_deployment(request) if decision.deploys else None
+        led_to = deployment.id if deployment else found_before
         if deployment:
             new.append(deployment)
             if request.guid:
                 known_guids.add((request.project_id, request.guid))
         if request.event and not project.is_connected:
             connected.add(request.project_id)
-        answers.append(Recorded(decision, deployment.id if deployment else None))
-        rows.append(_delivery_row(request, decision, deployment))
+        answers.append(Recorded(decision, led_to))
+        rows.append(_delivery_row(request, decision, led_to))
     if new:
         lifecycle.enqueue(connection, new)
         _cancel_running(connection, [one for one in new if projects[one.project_id].cancel_running])
@@ -120,6 +125,29 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
 def _event(request: Request) -> Event:
     assert request.event is not None
     return request.event
+
+
+_FOUND_BEFORE = Decision(Verdict.DUPLICATE, verdicts.FOUND_BEFORE)
+
+
+def _found_before(connection: sa.Connection, request: Request, project: _ProjectFacts) -> str | None:
+    """The branch's last deployment, where a look at the repository had it begin before its delivery came. One that
+    still waits gives way to the push, which knows more; one that failed is run again, as for any delivery."""
+    push = _event(request).push
+    if push is None or push.sha != project.polled_sha:
+        return None
+    columns = (_deployments.c.id, _deployments.c.trigger, _deployments.c.status, _deployments.c.commit_sha)
+    last = connection.execute(
+        sa.select(*columns)
+        .where(
+            _deployments.c.project_id == request.project_id, _deployments.c.branch == project.branch, FOLLOWS_BRANCH
+        )
+        .order_by(_deployments.c.number.desc())
+        .limit(1)
+    ).first()
+    if last is None or last.trigger is not Trigger.POLL or last.commit_sha != push.sha:
+        return None
+    return last.id if last.status in (Status.RUNNING, Status.SUCCESS, Status.CANCELLED) else None
 
 
 def _admit(
@@ -147,6 +175,7 @@ _SELECT_PROJECTS = sa.select(
     _projects.c.cancel_running,
     _projects.c.connected_at.is_not(None),
     sa.select(sa.literal(1)).where(_steps.c.project_id == _projects.c.id).exists(),
+    _projects.c.polled_sha,
 ).where(_projects.c.id.in_(sa.bindparam("ids", expanding=True)))
 _SELECT_SPENT_DELIVERIES = sa.select(_deployments.c.project_id, _deployments.c.delivery_guid).where(
     _deployments.c.project_id.in_(sa.bindparam("ids", expanding=True)),
@@ -211,12 +240,12 @@ def _new_deployment(request: Request) -> NewDeployment:
     )
 
 
-def _delivery_row(request: Request, decision: Decision, deployment: NewDeployment | None) -> dict[str, object]:
+def _delivery_row(request: Request, decision: Decision, deployment_id: str | None) -> dict[str, object]:
     push = request.event.push if request.event else None
     return {
         "id": clock.new_id(),
         "project_id": request.project_id,
-        "deployment_id": deployment.id if deployment else None,
+        "deployment_id": deployment_id,
         "guid": request.guid,
         "provider": request.provider,
         "event": request.event_name,
@@ -312,6 +341,16 @@ def require_room(connection: sa.Connection, max_queued: int) -> None:
     """Raises QueueFull where what a person asks for cannot wait any more."""
     if not _QueueRoom(connection, max_queued).take(None):
         raise QueueFull(verdicts.QUEUE_FULL)
+
+
+def take_in(connection: sa.Connection, found: NewDeployment, max_queued: int) -> bool:
+    """Enqueue what a look at a repository found, as a push of it would be; False where there is no room."""
+    if not _QueueRoom(connection, max_queued).take((found.project_id, found.branch)):
+        return False
+    lifecycle.enqueue(connection, [found])
+    if _project_facts(connection, {found.project_id})[found.project_id].cancel_running:
+        _cancel_running(connection, [found])
+    return True
 
 
 def refuse_commit(connection: sa.Connection, project_id: str, commit: str) -> None:

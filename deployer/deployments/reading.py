@@ -126,6 +126,16 @@ def newest_pushed(session: Session, project_id: str, branch: str) -> str | None:
     )
 
 
+def live_sha(connection: sa.Connection, project_id: str) -> str | None:
+    """The commit that the last successful deployment of a project left."""
+    return connection.scalar(
+        sa.select(Deployment.deployed_sha)
+        .where(Deployment.project_id == project_id, Deployment.status == Status.SUCCESS)
+        .order_by(Deployment.finished_at.desc(), Deployment.number.desc())
+        .limit(1)
+    )
+
+
 def changes(session: Session) -> str:
     """A word that differs after each change of a deployment's status, and of what a person changed."""
     newest = [sa.select(sa.func.max(column)).scalar_subquery() for column in (DeploymentEvent.id, AuditEvent.id)]

@@ -9,6 +9,7 @@ from deployer.providers.base import Event
 
 TRIGGERED = "Deployment triggered"
 DUPLICATE = "Duplicate delivery"
+FOUND_BEFORE = "Already deployed: the commit was found on the branch before this delivery came"
 NO_STEPS = "No steps configured"
 QUEUE_FULL = "Too many deployments are waiting; try again later"
 AUTO_DEPLOY_OFF = "Auto-deploy is off for this project"
@@ -49,9 +50,14 @@ def decide(event: Event, *, branch: str, auto_deploy: bool) -> Decision:
         return _ignored("Push ignored: it names no commit")
     if not auto_deploy:
         return _ignored(AUTO_DEPLOY_OFF)
-    if push.message and any(marker in push.message.lower() for marker in SKIP_MARKERS):
+    if asks_to_be_skipped(push.message):
         return _ignored(SKIPPED)
     return _DEPLOY
+
+
+def asks_to_be_skipped(message: str | None) -> bool:
+    """Whether a commit's message asks for no deployment."""
+    return message is not None and any(marker in message.lower() for marker in SKIP_MARKERS)
 
 
 def _ignored(reason: str) -> Decision:
@@ -61,6 +67,7 @@ def _ignored(reason: str) -> Decision:
 _IN_WORDS = {
     TRIGGERED: "It led to a deployment.",
     DUPLICATE: "This delivery came before and was dealt with, so it was not run again.",
+    FOUND_BEFORE: "A look at the repository had found this commit before the delivery came, so it was not run again.",
     NO_STEPS: "Nothing was deployed: the project has no steps.",
     QUEUE_FULL: "Refused: as many deployments were waiting as runner.max_queued allows. Deliver it again later.",
     AUTO_DEPLOY_OFF: "Nothing was deployed: “Deploy each push” is off for this project.",

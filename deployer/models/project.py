@@ -26,11 +26,12 @@ class Project(Base):
     cancel_running: Mapped[bool] = mapped_column(default=False)
     # Whether a deployment that was interrupted is run again by itself.
     rerun_interrupted: Mapped[bool] = mapped_column(default=False)
-    # The remote is looked at this often (minutes), also where no webhook reaches this host; when it was last looked
-    # at, and what the branch was at then.
+    # The remote is looked at this often (minutes), also where no webhook reaches this host; when it last answered,
+    # what the branch was at then, and why it could not be looked at since.
     poll_minutes: Mapped[int | None]
     polled_at: Mapped[datetime | None]
     polled_sha: Mapped[str | None] = mapped_column(sa.String(64))
+    poll_error: Mapped[str | None] = mapped_column(sa.Text)
     # How many deployments are kept, and for how many days; None is what the configuration says.
     keep_deployments: Mapped[int | None]
     keep_days: Mapped[int | None]

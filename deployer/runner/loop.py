@@ -19,7 +19,7 @@ from deployer.db import retrying
 from deployer.deployments import claims, reading, runners
 from deployer.deployments.runners import Host
 from deployer.installation import Installation
-from deployer.runner import housekeeping, mailer
+from deployer.runner import housekeeping, lookout, mailer
 from deployer.runner.heartbeat import Heartbeat
 from deployer.runner.lane import Lane
 
@@ -54,6 +54,7 @@ class Runner:
             mailer.start(self._installation)
             self._begin()
             log.info("runner is ready")
+            lookout.start(self._installation)
             for server_id in {None, *self._untidy()}:
                 self._open(server_id, is_untidy=server_id is not None)
             beat_at = float("-inf")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-import sqlalchemy as sa
-
 from deployer.db import Database, retrying
-from deployer.deployments import lifecycle
+from deployer.deployments import lifecycle, reading, verdicts
 from deployer.errors import ExecutorError
-from deployer.models.deployment import Command, CommandKind, Deployment, Status
+from deployer.models.deployment import Command, CommandKind, Deployment, Trigger
 from deployer.runner.commit import Finding, Repository
 from deployer.runner.plan import RUN_HERE, pulls_itself
 
@@ -55,17 +53,23 @@ class Revision:
             retrying(write)
             for name, value in facts.items():
                 setattr(deployment, name, value)
-        return found
+        reason = self._reason_to_leave(found.sha, live)
+        return Finding(is_stale=True, cause=reason) if reason else found
 
     def _live_sha(self) -> str | None:
-        """The commit that the last successful deployment of this project left."""
         with self._database.read() as connection:
-            return connection.scalar(
-                sa.select(Deployment.deployed_sha)
-                .where(Deployment.project_id == self._project.id, Deployment.status == Status.SUCCESS)
-                .order_by(Deployment.finished_at.desc(), Deployment.number.desc())
-                .limit(1)
-            )
+            return reading.live_sha(connection, self._project.id)
+
+    def _reason_to_leave(self, sha: str, live: str | None) -> str:
+        """Why a commit that a look at the repository found is not deployed after all. A delivery says so before it
+        leads to a deployment; here it is known only now."""
+        if self._deployment.trigger is not Trigger.POLL:
+            return ""
+        if sha == live:
+            return f"{sha[:7]} is live already"
+        if verdicts.asks_to_be_skipped(self._deployment.commit_message):
+            return f"the commit message asks for no deployment, with {verdicts.SKIP_MARKERS[0]}"
+        return ""
 
     def deployed(self, command: Command) -> str | None:
         """What is in the working copy after the deployment's last command, whoever brought it."""

@@ -114,7 +114,7 @@ def check_access(name: str) -> ResponseReturnValue:
     orm.session().rollback()
     try:
         with access.visit(url, secrets, config=parts.config, data_dir=parts.data_dir) as visit:
-            tip = visit.branches().tips.get(branch)
+            tip = visit.tip(branch)
     except GitError as error:
         said = {"ok": "", "message": str(error.args[0]), "hint": error.hint}
     else:

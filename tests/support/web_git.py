@@ -84,9 +84,9 @@ class WebGit:
 
 
 @contextmanager
-def serve(root: Path, password: str = "", host: str = "127.0.0.1") -> Iterator[WebGit]:
+def serve(root: Path, password: str = "", host: str = "127.0.0.1", port: int = 0) -> Iterator[WebGit]:
     served = WebGit(root, password)
-    with make_server(host, 0, served, server_class=_Server, handler_class=_Quiet) as server:
+    with make_server(host, port, served, server_class=_Server, handler_class=_Quiet) as server:
         served.address = f"http://{host}:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

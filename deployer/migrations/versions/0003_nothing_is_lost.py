@@ -15,6 +15,7 @@ def upgrade() -> None:
         projects.add_column(sa.Column("poll_minutes", sa.Integer(), nullable=True))
         projects.add_column(sa.Column("polled_at", sa.BigInteger(), nullable=True))
         projects.add_column(sa.Column("polled_sha", sa.String(length=64), nullable=True))
+        projects.add_column(sa.Column("poll_error", sa.Text(), nullable=True))
         projects.add_column(sa.Column("keep_deployments", sa.Integer(), nullable=True))
         projects.add_column(sa.Column("keep_days", sa.Integer(), nullable=True))
         projects.add_column(sa.Column("host_id", sa.String(length=36), nullable=True))
