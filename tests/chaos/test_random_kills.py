@@ -17,7 +17,7 @@ pytestmark = pytest.mark.chaos
 SEED = 20261125
 
 
-@pytest.mark.parametrize(("place", "kills"), [("here", 12), ("there", 8)])
+@pytest.mark.parametrize(("place", "kills"), [("here", 10), ("there", 6)])
 def test_random_kills_of_runner_and_web_process_lose_and_double_nothing(tmp_path, place, kills):
     if place == "there":
         require_sshd()
