@@ -33,7 +33,7 @@ test: $(VENV)/.dev ## run all tests, on SQLite and on PostgreSQL; ARGS="tests/un
 test-postgresql: $(VENV)/.dev ## run the integration tests on PostgreSQL (or ARGS="tests/integration/web …")
 	@sh tests/parts.sh postgresql
 	@if ls /usr/lib/postgresql/*/bin/pg_ctl >/dev/null 2>&1; then \
-	  DEPLOYER_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(or $(ARGS),tests/integration); \
+	  DEPLOYER_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(or $(ARGS),tests/integration --ignore tests/integration/postgresql); \
 	else echo "PostgreSQL is not installed: the integration tests did not run on it."; fi
 
 test-host: $(VENV)/.dev ## boot a Debian with systemd in a container, and install and upgrade there (as root)

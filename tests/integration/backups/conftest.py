@@ -12,6 +12,11 @@ from deployer.audit import Actor
 from deployer.backups import making, restoring
 from deployer.config import Config, StorageSettings
 from deployer.installation import Installation
+from tests.support.database import ON_POSTGRESQL
+
+if ON_POSTGRESQL:
+    # Its backups are made by pg_dump.
+    collect_ignore_glob = ["test_*.py"]
 
 ADA = Actor("ada (command line)")
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.support.daemon import APP
+from tests.support.database import of_sqlite
 
 
 @pytest.fixture
@@ -17,6 +18,7 @@ def elsewhere(shell):
     return {"DEPLOYER_STORAGE_DATA_DIR": str(shell.folder / "elsewhere")}
 
 
+@of_sqlite
 def test_a_backup_is_made_and_restored_elsewhere(shell, operator, make_project, elsewhere):
     make_project(name="app")
 
@@ -35,6 +37,7 @@ def test_a_backup_is_made_and_restored_elsewhere(shell, operator, make_project, 
     assert "app" in shell("project", "list", **elsewhere).stdout
 
 
+@of_sqlite
 def test_with_the_key_it_is_said_what_the_file_opens(shell, operator, make_project, elsewhere):
     make_project(name="app")
 
@@ -45,6 +48,7 @@ def test_with_the_key_it_is_said_what_the_file_opens(shell, operator, make_proje
     assert "app" in shell("project", "list", **elsewhere).stdout
 
 
+@of_sqlite
 def test_a_backup_goes_through_a_pipe(shell, operator, elsewhere):
 
     argv = [sys.executable, str(APP)]
@@ -58,6 +62,7 @@ def test_a_backup_goes_through_a_pipe(shell, operator, elsewhere):
     assert (shell.folder / "elsewhere" / "deployer.db").exists()
 
 
+@of_sqlite
 def test_an_older_file_stays_unless_forced(shell, operator):
     (shell.folder / "b").write_text("mine")
 
@@ -68,11 +73,13 @@ def test_an_older_file_stays_unless_forced(shell, operator):
     shell("backup", "--force", "b")
 
 
+@of_sqlite
 def test_without_an_installation_there_is_nothing_to_back_up(shell):
     assert "There is nothing to back up" in shell("backup", "b", code=1).stderr
     assert not shell.data_dir.exists()
 
 
+@of_sqlite
 def test_what_had_not_ended_is_told(shell, operator, make_project, elsewhere):
     operator.deploy(make_project())
     shell("backup", "--with-key", "b")
@@ -80,6 +87,7 @@ def test_what_had_not_ended_is_told(shell, operator, make_project, elsewhere):
     assert "1 deployment had not ended then" in shell("restore", "b", **elsewhere).stdout
 
 
+@of_sqlite
 def test_the_settings_file_comes_back_beside(shell, operator, elsewhere):
     (shell.folder / "config.toml").write_text("[runner]\nmax_queued = 7\n")
     shell("backup", "b")
@@ -91,6 +99,7 @@ def test_the_settings_file_comes_back_beside(shell, operator, elsewhere):
     assert restored.read_text() == "[runner]\nmax_queued = 7\n"
 
 
+@of_sqlite
 def test_a_folder_in_use_is_refused(shell, operator):
     shell("backup", "b")
 
