@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from deployer.deployments import claims, lifecycle, reruns
@@ -52,11 +50,13 @@ def test_a_deployment_whose_host_was_rebooted_is_run_again_and_says_so(
     assert interrupted.cause.startswith("the host was rebooted while step ")
     assert interrupted.cause.endswith(AGAIN)
     assert operator.steps(first)[0].cause == interrupted.cause.removesuffix(AGAIN)
-    again = operator.wait_for_end(operator.deployments()[-1].id)
-    assert (again.status, again.trigger, again.triggered_by, again.retry_of) == ("success", "retry", None, first)
+    # The newer commit may be queued by now too, since no delivery has told of it.
+    (retry,) = [one for one in operator.deployments() if one.retry_of == first]
+    again = operator.wait_for_end(retry.id)
+    assert (again.status, again.trigger, again.triggered_by) == ("success", "retry", None)
     assert again.deployed_sha == pushed
+    # Its step ends only as the second that was begun.
     assert operator.step_output(again.id) == b"started\nolder\n"
-    assert len((Path(project.path).parent / "begun").read_text().split()) == 2
     assert "started (retry by itself, " in runner.log
 
 
