@@ -34,7 +34,7 @@ def fail(operator, installation, mail_server):
         nothing = command_lifecycle.Progress(0, 0, None)
         with installation.database.write_session() as session:
             connection = session.connection()
-            claims.claim(connection, MINE)
+            claims.claim(connection, MINE, host_id=installation.host_id)
             if facts:
                 lifecycle.record_commit(connection, deployment_id, MINE, **facts)
             command_lifecycle.plan(connection, deployment_id, [planned])

@@ -79,7 +79,7 @@ def test_a_runner_killed_between_the_end_and_the_mail_has_lost_nothing(
     deployment_id = operator.deploy(make_project())
     with installation.database.write() as connection:
         mail_settings.mark(connection, installation.config)
-        claims.claim(connection, "a runner that is killed")
+        claims.claim(connection, "a runner that is killed", host_id=installation.host_id)
     with installation.database.write() as connection:
         lifecycle.fail(connection, deployment_id, "a runner that is killed", "a cause")
 

@@ -159,7 +159,7 @@ def test_a_cancel_that_was_asked_for_before_the_first_command_is_heeded(
 ):
     deployment_id = operator.deploy(make_project("echo never"))
     with installation.database.write() as connection:
-        claims.claim(connection, "a runner that was killed")
+        claims.claim(connection, "a runner that was killed", host_id=installation.host_id)
     operator.cancel(deployment_id, by="grace")
 
     make_runner().start()

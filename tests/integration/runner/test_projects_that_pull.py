@@ -91,7 +91,7 @@ def test_a_commit_that_cannot_be_read_at_the_end_does_not_lose_a_success(operato
     project = make_project("git pull --ff-only", "echo done")
     deployment_id = operator.deploy(project)
     with installation.database.write() as connection:
-        claims.claim(connection, "runner")
+        claims.claim(connection, "runner", host_id=installation.host_id)
     executor = SilentCopy(installation.data_dir.spool)
     executor.directory = project.path
 
