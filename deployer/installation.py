@@ -43,6 +43,7 @@ class DataDir:
             return self.host_file.read_text().strip()
         except FileNotFoundError:
             temporary = self.root / f"host.{os.getpid()}"
+            temporary.touch(mode=0o600)
             temporary.write_text(f"{uuid.uuid4()}\n")
             # Of two that make it at once the first one's holds.
             with contextlib.suppress(FileExistsError):

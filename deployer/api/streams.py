@@ -83,7 +83,7 @@ def _answer(feed: Feed, place: Any) -> Response:
 
 
 def _number(text: str | None) -> int:
-    is_number = text and text.isascii() and text.isdigit() and len(text) < 16
+    is_number = text and text.isascii() and text.isdigit() and len(text) < 10
     return min(int(text), _LAST_NUMBER) if text and is_number else 0
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from deployer import journal, servers
 from deployer.db import retrying
 from deployer.deployments import claims, command_lifecycle, lifecycle, reading
-from deployer.errors import DeployerError, ExecutorError, LostClaim
+from deployer.errors import DeployerError, ExecutorError, LostClaim, StorageUnavailable
 from deployer.executors.local import LocalExecutor
 from deployer.executors.ssh import SshExecutor
 from deployer.executors.ssh_connection import Address
@@ -125,8 +125,13 @@ class Lane(threading.Thread):
                 return None
 
         def claim() -> str | None:
-            with self._database.write(alone=False) as connection:
-                return claims.claim(connection, self._runner_id, self._server_id, host_id)
+            try:
+                with self._database.write(alone=False) as connection:
+                    return claims.claim(connection, self._runner_id, self._server_id, host_id)
+            except StorageUnavailable:
+                # What it claimed may be this runner's without its knowing.
+                self._looks_back = True
+                raise
 
         return retrying(claim)
 

@@ -55,7 +55,6 @@ def test_a_runner_that_does_not_hear_of_its_commits_runs_nothing_twice_and_loses
     assert line.cuts_left < CUTS
 
 
-@pytest.mark.xfail(strict=True, reason="a lane does not look for what it claimed without knowing it")
 def test_a_claim_whose_commit_was_not_answered_is_gone_on_with(
     make_line, make_daemon, operator, make_project, tmp_path
 ):
