@@ -47,7 +47,8 @@ class Why(Enum):
 
 @dataclass(frozen=True)
 class Followed:
-    """A project whose branch is compared with its remote. ``polled_at`` is when that answered last."""
+    """A project whose branch is compared with its remote. ``polled_at`` is when that answered last; ``is_known`` says
+    that a delivery or a deployment has named a commit."""
 
     id: str
     name: str
@@ -57,6 +58,7 @@ class Followed:
     poll_minutes: int | None
     polled_at: datetime | None
     polled_sha: str | None
+    is_known: bool
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,11 @@ _WAS_DEPLOYED = (
     .where(_deployments.c.project_id == _projects.c.id, _deployments.c.commit_sha.is_not(None))
     .exists()
 )
+_WAS_NAMED = (
+    sa.select(sa.literal(1))
+    .where(_deliveries.c.project_id == _projects.c.id, _deliveries.c.commit_sha.is_not(None))
+    .exists()
+)
 _FOLLOWED = (
     sa.select(
         _projects.c.id,
@@ -108,6 +115,7 @@ _FOLLOWED = (
         _projects.c.poll_minutes,
         _projects.c.polled_at,
         _projects.c.polled_sha,
+        sa.or_(_WAS_DEPLOYED, _WAS_NAMED),
     )
     .where(
         _projects.c.auto_deploy,

@@ -98,6 +98,7 @@ class Lookout:
         # What is to be looked at once, and why.
         self._wanted: dict[str, Why] = {}
         self._is_new = True
+        self._began_at = clock.now()
         self._clocks_apart = _clocks_apart()
 
     def run(self) -> None:
@@ -175,7 +176,8 @@ class Lookout:
         regular = Why.POLL if project.poll_minutes else Why.REGULAR
         if project.id in self._wanted:
             return self._wanted[project.id], 0
-        if project.polled_at is None:
+        if project.polled_at is None and (project.poll_minutes or not project.is_known):
+            # A webhook was just connected: from what its branch is at now, a push that gets lost can be told.
             return regular, 0
         if project.poll_minutes:
             interval_s = 60.0 * project.poll_minutes
@@ -183,7 +185,7 @@ class Lookout:
             interval_s = 3600.0 * hours
         else:
             return regular, IDLE_WAIT_S
-        since_s = (clock.now() - project.polled_at).total_seconds()
+        since_s = (clock.now() - (project.polled_at or self._began_at)).total_seconds()
         # A look of the future was written before the clock was put back.
         return regular, 0 if since_s < -AWAY_S else interval_s * _jitter(project) - since_s
 

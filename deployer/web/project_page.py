@@ -39,6 +39,7 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
         or 0,
         webhook_url=webhook_url(project),
         webhook_secret=_webhook_secret(project),
+        live_sha=reading.live_sha(session.connection(), project.id),
         has_token=project.https_token is not None,
         errors=errors or {},
         typed=request.form if errors else {},

@@ -18,6 +18,10 @@ OPEN = {"/login", "/login/code", "/setup", "/join", "/health", "/static/<path:fi
 """What a stranger may ask for. A view that is added elsewhere must refuse them."""
 
 
+LOOKS = {"polled_at", "polled_sha", "poll_error"}
+"""What the runner writes of a project by itself."""
+
+
 @pytest.fixture(scope="module")
 def routes(tmp_path_factory) -> list[tuple[str, str]]:
     """Every method and address that the application knows."""
@@ -138,7 +142,7 @@ def test_reading_changes_nothing(routes, member, subject, operator, running, peo
                 "notifications",
             )
             return [
-                tuple(row)
+                tuple(value for name, value in row._mapping.items() if name not in LOOKS)
                 for table in tables
                 for row in connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1")
             ]
