@@ -30,10 +30,13 @@ test: $(VENV)/.dev ## run all tests, on SQLite and on PostgreSQL; ARGS="tests/un
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 	@$(if $(strip $(ARGS)),,$(MAKE) --no-print-directory test-postgresql)
 
+# What knows no database, or brings one along, has run by then.
+OF_NO_DATABASE = $(foreach part,executors launcher postgresql,--ignore tests/integration/$(part))
+
 test-postgresql: $(VENV)/.dev ## run the integration tests on PostgreSQL (or ARGS="tests/integration/web …")
 	@sh tests/parts.sh postgresql
 	@if ls /usr/lib/postgresql/*/bin/pg_ctl >/dev/null 2>&1; then \
-	  DEPLOYER_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(or $(ARGS),tests/integration --ignore tests/integration/postgresql); \
+	  DEPLOYER_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(or $(ARGS),tests/integration $(OF_NO_DATABASE)); \
 	else echo "PostgreSQL is not installed: the integration tests did not run on it."; fi
 
 test-host: $(VENV)/.dev ## boot a Debian with systemd in a container, and install and upgrade there (as root)
