@@ -87,6 +87,11 @@ def project_settings(row: Project) -> dict[str, Any]:
     }
 
 
+def last_look(row: Project) -> dict[str, Any]:
+    """When the project's repository last answered, with which commit, and why it could not be looked at since."""
+    return {"polled_at": iso(row.polled_at), "polled_sha": row.polled_sha, "poll_error": row.poll_error}
+
+
 def command_state(row: Command) -> dict[str, Any]:
     """A command as the live page shows it."""
     return {

@@ -21,7 +21,7 @@ rerun = click.option(
     help="Whether an interrupted deployment is run again by itself (default: no).",
 )
 poll = click.option(
-    "--poll-minutes", type=int, help="Look at the remote every so many minutes; 0: never (the default)."
+    "--poll-minutes", type=int, help="Look at the remote every so many minutes; 0: only now and then (the default)."
 )
 keep = click.option(
     "--keep-deployments", type=int, help="Keep so many deployments; 0: as the configuration says (the default)."

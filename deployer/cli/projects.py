@@ -154,7 +154,8 @@ def show(context: Context, name: str, as_json: bool) -> None:
     from deployer.api import serializers
 
     with Session(context.installation.database.engine) as session:
-        found = serializers.project_settings(projects.find(session, name))
+        row = projects.find(session, name)
+        found = serializers.project_settings(row) | serializers.last_look(row)
     if as_json:
         click.echo(json.dumps(found))
         return

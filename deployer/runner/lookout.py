@@ -240,7 +240,7 @@ class Lookout:
             # Deleted meanwhile.
             return
         elif isinstance(error, DeployerError):
-            self._fail(project, str(error), is_unreachable=isinstance(error, GitError) and error.is_unreachable)
+            self._fail(project, _words(error), is_unreachable=isinstance(error, GitError) and error.is_unreachable)
         else:
             log.error("%s: a look at the repository failed", project.name, exc_info=error)
             self._fail(project, f"An internal error: {type(error).__name__}; the runner's log says more.")
@@ -270,6 +270,12 @@ class Lookout:
                 looks.note_error(connection, project.id, error)
 
         retrying(note)
+
+
+def _words(error: DeployerError) -> str:
+    """What went wrong and what to do; git ends its sentences without a stop."""
+    said = str(error.args[0]).strip()
+    return f"{said if said.endswith('.') else said + '.'} {error.hint}".strip()
 
 
 def _clocks_apart() -> float:

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import clock
-from deployer.deployments import lifecycle, looks, queue, verdicts
+from deployer.deployments import claims, lifecycle, looks, queue, verdicts
 from deployer.deployments.looks import NO_ROOM, Look, Outcome, Why
 from deployer.models import Delivery, Project
 from deployer.models.delivery import Verdict
@@ -39,7 +39,7 @@ class Lookout:
     def end(self, deployment_id, status=Status.SUCCESS, sha=None) -> None:
         """The deployment runs, and ends so."""
         with self.database.write() as connection:
-            assert lifecycle.claim(connection, "runner") == deployment_id
+            assert claims.claim(connection, "runner") == deployment_id
             if sha:
                 lifecycle.record_commit(connection, deployment_id, "runner", commit_sha=sha)
             if status is Status.SUCCESS:
@@ -159,7 +159,7 @@ def test_what_waits_or_runs_is_known(lookout):
     lookout.operator.pushed(lookout.project, B)
     assert lookout.see(B) is Outcome.KNOWN
     with lookout.database.write() as connection:
-        lifecycle.claim(connection, "runner")
+        claims.claim(connection, "runner")
 
     assert lookout.see(B) is Outcome.KNOWN
     assert len(lookout.operator.deployments()) == 2
@@ -322,7 +322,7 @@ def test_what_is_found_ends_what_runs_where_the_project_says_so(lookout, operato
     operator.change(lookout.project, cancel_running=True)
     running = lookout.operator.pushed(lookout.project, A)
     with lookout.database.write() as connection:
-        lifecycle.claim(connection, "runner")
+        claims.claim(connection, "runner")
 
     lookout.see(B)
 
@@ -338,7 +338,7 @@ def found(lookout, *, is_running=True):
     (one,) = lookout.waiting()
     if is_running:
         with lookout.database.write() as connection:
-            lifecycle.claim(connection, "runner")
+            claims.claim(connection, "runner")
     return one
 
 
