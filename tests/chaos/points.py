@@ -56,6 +56,7 @@ def _of_step(target: str, when: str, means: str, nth: int = 1) -> Point:
 _RECORD = "deployer.runner.record:Record"
 _D, _F, _S = "deployer.runner.deploy:Deploy", "deployer.runner.follow:Follower", "deployer.runner.log_sink:LogSink"
 _L, _C = "deployer.deployments.lifecycle", "deployer.deployments.command_lifecycle"
+_CLAIMS = "deployer.deployments.claims"
 _LANE, _DB = "deployer.runner.lane:Lane", "deployer.db:Database"
 _REVISION = "deployer.runner.revision:Revision"
 _BELL = "deployer.postgresql:NotifyBell.ring" if ON_POSTGRESQL else "deployer.sqlite:Bell.ring"
@@ -79,7 +80,7 @@ def _following(executor: str) -> list[Point]:
 
 EVERYWHERE = [
     # From the queue to the first command.
-    Point(f"{_L}:claim", "after", "the claim is written, not committed"),
+    Point(f"{_CLAIMS}:claim", "after", "the claim is written, not committed"),
     Point(f"{_LANE}._claim", "after", "the claim is committed, nothing is planned"),
     Point(f"{_C}:plan", "after", "the plan is written, not committed"),
     Point(f"{_D}._plan", "after", "the plan and the first command's row are committed, nothing is launched"),
@@ -108,7 +109,7 @@ EVERYWHERE = [
     Point(f"{_L}:record_commit", "after", "the commit is written, not committed"),
     Point(f"{_REVISION}.settle", "after", "the commit is settled, the next command is not begun"),
     # A new runner, that meets what the former one left.
-    Point(f"{_L}:adopt", "after", "what runs is taken over, not committed", scene="resume"),
+    Point(f"{_CLAIMS}:adopt", "after", "what runs is taken over, not committed", scene="resume"),
     Point("deployer.runner.loop:Runner._begin", "after", "what runs is taken over, nobody goes on", scene="resume"),
     Point("deployer.runner.job:load", "after", "the deployment is read, nothing is done", scene="resume"),
     Point(f"{_S}.resume", "after", "it is known what is stored, nothing more is read", scene="resume"),
@@ -155,7 +156,7 @@ WEB = [
 _SETSID = b"exec setsid -f /bin/sh "
 
 _ONLY: dict[str, Counts] = {
-    f"{_L}:claim": lambda _, result: result is not None,
+    f"{_CLAIMS}:claim": lambda _, result: result is not None,
     f"{_LANE}._claim": lambda _, result: result is not None,
     f"{_SSH}:SshExecutor.read": lambda _, result: bool(result),
     f"{_LOCAL}:LocalExecutor.read": lambda _, result: bool(result),

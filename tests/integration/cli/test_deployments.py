@@ -87,7 +87,7 @@ def test_following_shows_each_try_of_a_step_in_its_place(at_daemon, there, repos
     lines = at_daemon("deploy", "flaky", "--follow", code=1).stdout.splitlines()
 
     at = lines.index("▶ echo now; exit 3")
-    assert lines[at + 1 : at + 3] == ["now", "Trying again: try 2 of 2."]
+    assert lines[at + 1 : at + 3] == ["now", "deployer: Trying again: try 2 of 2."]
     assert lines[at + 3].startswith("✗ step 'echo now; exit 3' exited with 3 (")
     assert lines[at + 4 : at + 6] == ["▶ echo now; exit 3 (try 2 of 2)", "now"]
     assert lines[-1].endswith(" failed: step 'echo now; exit 3' exited with 3, after 2 tries")

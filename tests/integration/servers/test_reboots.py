@@ -33,12 +33,14 @@ class Host:
         self._end_all("KILL")
 
     def _end_all(self, signal: str) -> None:
-        # pkill(1) says with 1 that there was nobody.
-        subprocess.run(["pkill", f"-{signal}", "-u", self._user.name], check=False)
-        if signal == "KILL":
-            wait_until(lambda: subprocess.run(["pgrep", "-u", self._user.name]).returncode, "nobody is left")
-        else:
-            wait_until(lambda: not processes.with_variable(b"DEPLOY_PROJECT=app"), "the step ends")
+        def is_over() -> bool:
+            # Again and again: a process that was begun just now was not there to be told.
+            subprocess.run(["pkill", f"-{signal}", "-u", self._user.name], check=False)
+            if signal == "KILL":
+                return subprocess.run(["pgrep", "-u", self._user.name]).returncode != 0
+            return not processes.with_variable(b"DEPLOY_PROJECT=app")
+
+        wait_until(is_over, "nothing of it is left")
 
     def start(self) -> None:
         self.boot()
