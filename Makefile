@@ -31,10 +31,9 @@ install: ## put Deployer on this host as services of systemd, or upgrade it ther
 uninstall: ## take it off this host; data and settings stay (as root)
 	@sh systemd/install.sh uninstall
 
-test: $(VENV)/.dev ## run all tests, on SQLite and on PostgreSQL; ARGS="tests/unit -k name" runs only those
+test: $(VENV)/.dev ## run all tests; ARGS="tests/unit -k name" runs only those
 	@sh tests/parts.sh
 	@$(call pytest,$(ARGS))
-	@$(if $(strip $(ARGS)),,$(MAKE) --no-print-directory test-postgresql)
 
 # What knows no database, or brings one along, has run by then.
 OF_NO_DATABASE = $(foreach part,executors launcher postgresql,--ignore tests/integration/$(part))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 
+from tests.support.database import of_sqlite
 from tests.support.waiting import wait_until
+
+pytestmark = of_sqlite
 
 
 def test_a_mail_that_is_due_while_the_database_is_locked_is_sent_once_it_is_free(

@@ -17,8 +17,11 @@ import pytest
 
 from deployer.config import StorageSettings
 from deployer.health import Health
+from tests.support.database import of_sqlite
 from tests.support.disk import fill, use_up_what_is_reserved
 from tests.support.waiting import wait_until
+
+pytestmark = of_sqlite
 
 LINES = 40_000
 

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import Browser
+from tests.support.database import of_sqlite
 from tests.support.disk import fill, use_up_what_is_reserved
 from tests.support.forge import Forge
 from tests.support.operator import Operator
 from tests.support.waiting import wait_until
+
+pytestmark = of_sqlite
 
 NOT_RECORDED = (503, "The push could not be recorded; try again later")
 GUID = "11111111-1111-1111-1111-111111111111"
