@@ -5,11 +5,7 @@ BIN    := $(VENV)/bin
 # How many tests run at once. Most of a test is waiting, so more than there are processors do no harm.
 JOBS   ?= 3
 
-# With AGAIN=1 what failed, beside others on a busy machine, is run once more by itself. Failing there too is failing.
-AGAIN  ?=
-pytest = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(1) || \
-  { test $$? = 1 && test -n "$(AGAIN)" && echo "Once more, one at a time, what failed:" && \
-    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(1); }
+pytest = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo install uninstall test test-postgresql test-host lint format bench chaos clean
@@ -33,7 +29,7 @@ uninstall: ## take it off this host; data and settings stay (as root)
 
 test: $(VENV)/.dev ## run all tests; ARGS="tests/unit -k name" runs only those
 	@sh tests/parts.sh
-	@$(call pytest,$(ARGS))
+	@$(pytest) $(ARGS)
 
 # What knows no database, or brings one along, has run by then.
 OF_NO_DATABASE = $(foreach part,executors launcher postgresql,--ignore tests/integration/$(part))
@@ -41,7 +37,7 @@ OF_NO_DATABASE = $(foreach part,executors launcher postgresql,--ignore tests/int
 test-postgresql: $(VENV)/.dev ## run the integration tests on PostgreSQL (or ARGS="tests/integration/web …")
 	@sh tests/parts.sh postgresql
 	@if ls /usr/lib/postgresql/*/bin/pg_ctl >/dev/null 2>&1; then \
-	  export DEPLOYER_TEST_DATABASE=postgresql; $(call pytest,$(or $(ARGS),tests/integration $(OF_NO_DATABASE))); \
+	  export DEPLOYER_TEST_DATABASE=postgresql; $(pytest) $(or $(ARGS),tests/integration $(OF_NO_DATABASE)); \
 	else echo "PostgreSQL is not installed: the integration tests did not run on it."; fi
 
 test-host: $(VENV)/.dev ## boot a Debian with systemd in a container, and install and upgrade there (as root)

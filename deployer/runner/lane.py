@@ -126,7 +126,7 @@ class Lane(threading.Thread):
 
         def claim() -> str | None:
             try:
-                with self._database.write(alone=False) as connection:
+                with self._database.write() as connection:
                     return claims.claim(connection, self._runner_id, self._server_id, host_id)
             except StorageUnavailable:
                 # What it claimed may be this runner's without its knowing.

@@ -14,7 +14,8 @@ from deployer.executors import launcher
 from tests.support.launching import Launching
 from tests.support.waiting import wait_until
 
-SECRET = "correct-horse-battery-staple"
+# Of this process alone: others may be testing the same at this moment.
+SECRET = f"correct-horse-battery-staple-{os.urandom(8).hex()}"
 
 
 def test_a_secret_is_in_no_command_line_of_any_process(launching):

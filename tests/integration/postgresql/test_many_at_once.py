@@ -13,12 +13,12 @@ from typing import TypeVar
 import pytest
 import sqlalchemy as sa
 
-from deployer import clock
 from deployer.db import Database
-from deployer.deployments import claims, lifecycle
+from deployer.deployments import claims, lifecycle, queue
 from deployer.models import Deployment, DeploymentEvent
 from deployer.models.deployment import Status
 from tests.support.forge import Forge, push
+from tests.support.waiting import wait_until
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -83,7 +83,7 @@ def test_of_many_runners_each_deployment_is_claimed_by_one_and_never_two_of_a_pr
     def work(number: int) -> None:
         database = Database(config)
         while len(claimed) < len(wanted):
-            with database.write(alone=False) as connection:
+            with database.write() as connection:
                 deployment_id = claims.claim(connection, f"runner-{number}", None, installation.host_id)
             if deployment_id is None:
                 continue
@@ -110,11 +110,24 @@ def test_of_many_runners_each_deployment_is_claimed_by_one_and_never_two_of_a_pr
         assert numbers == sorted(numbers)
 
 
-def test_a_claim_waits_for_nobody_who_writes(installation, operator, make_project):
-    """A runner begins its next deployment while another host holds up everybody who changes settings."""
-    deployment_id = operator.deploy(make_project())
-    with installation.database.write(), installation.database.write(alone=False) as connection:
-        assert claims.claim(connection, clock.new_id(), None, installation.host_id) == deployment_id
+def test_nothing_is_claimed_while_somebody_decides_by_what_is_queued(
+    installation, operator, make_daemon, make_project
+):
+    """As a push does: else the commit that a poll has found and a push tells of would run twice."""
+    database, project = installation.database, make_project("true")
+    make_daemon().start()
+    operator.wait_for_end(operator.deploy(project))
+    waits = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+    with database.write() as deciding:
+        with database.write(alone=False) as beside:
+            queued = queue.deploy_by_hand(beside, project.id, "ada", 100)
+        wait_until(lambda: deciding.scalar(waits), "the runner, which waits for its turn to claim")
+        assert lifecycle.request_cancel(deciding, queued, "ada")
+
+    assert operator.deployment(queued).status == Status.CANCELLED
+    assert operator.wait_for_end(operator.deploy(project)).status == Status.SUCCESS
+    assert operator.steps(queued) == []
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from pathlib import Path
@@ -65,15 +64,16 @@ def test_what_was_left_by_a_step_that_has_ended_is_ended_with_a_later_one(operat
 
 def test_what_stays_in_the_session_is_ended_though_its_leader_was_killed(operator, make_project, runner, left):
     deaf = leftovers.KINDS["deaf without environment"]
-    waiting = "while [ ! -s $left/deaf-without-environment ]; do sleep 0.02; done; echo started; wait"
-    deployment_id = operator.deploy(make_project(f"left={left}; {deaf}\n{waiting}"))
+    asked = left.parent / "asked"
+    waiting = "while [ ! -s $left/deaf-without-environment ]; do sleep 0.02; done; echo started"
+    step = f"trap 'echo >{asked}' TERM\nleft={left}; {deaf}\n{waiting}; while :; do wait || :; done"
+    deployment_id = operator.deploy(make_project(step))
     operator.wait_for_output(deployment_id, b"started")
     run = operator.installation.data_dir.spool / operator.steps(deployment_id)[0].id
     leader = int((run / "group").read_text())
     operator.cancel(deployment_id)
-    # Asked to end, it may already have done so.
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(leader, signal.SIGKILL)
+    wait_until(asked.exists, "the word that it is to end")
+    os.kill(leader, signal.SIGKILL)
 
     assert operator.wait_for_end(deployment_id).status == "cancelled"
     assert leftovers.alive(left) == set()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -38,9 +40,15 @@ class Host:
             subprocess.run(["pkill", f"-{signal}", "-u", self._user.name], check=False)
             if signal == "KILL":
                 return subprocess.run(["pgrep", "-u", self._user.name]).returncode != 0
-            return not processes.with_variable(b"DEPLOY_PROJECT=app")
+            return not any(map(self._runs, processes.with_variable(b"DEPLOY_PROJECT=app")))
 
         wait_until(is_over, "nothing of it is left")
+
+    def _runs(self, pid: int) -> bool:
+        """Whether a process is one of this host's."""
+        with contextlib.suppress(FileNotFoundError):
+            return Path(f"/proc/{pid}").owner() == self._user.name
+        return False
 
     def start(self) -> None:
         self.boot()
