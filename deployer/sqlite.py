@@ -7,6 +7,7 @@ import sqlite3
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -18,13 +19,18 @@ WAL_PAGES = 4000
 
 
 def make_engine(url: str) -> sa.Engine:
-    """Safe to build before a fork: connections are opened on first use."""
-    engine = sa.create_engine(
-        url,
-        pool_size=8,
-        max_overflow=-1,
-        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
-    )
+    """Safe to build before a fork: connections are opened on first use.
+
+    The file must be there: one that was moved away is a fault to tell of, and no reason to begin with an empty one.
+    """
+    path = quote(sa.make_url(url).database or "")
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"file:{path}?mode=rw", uri=True, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000
+        )
+
+    engine = sa.create_engine(url, creator=connect, pool_size=8, max_overflow=-1)
     sa.event.listen(engine, "connect", prepare_connection)
     sa.event.listen(engine, "begin", _begin)
     return engine

@@ -167,7 +167,8 @@ def show(context: Context, name: str, as_json: bool) -> None:
     for number, step in enumerate(steps, 1):
         facts = [f"timeout {step['timeout_s']} s"] if step["timeout_s"] else []
         if step["retries"]:
-            facts.append(f"{step['retries']} retries, {step['retry_wait_s']} s apart")
+            times = "once" if step["retries"] == 1 else f"{step['retries']} times"
+            facts.append(f"tried again {times} at most, {step['retry_wait_s']} s apart")
         click.echo(f"step {number}".ljust(width) + f"  {step['name']}" + (f"  ({'; '.join(facts)})" if facts else ""))
 
 

@@ -57,6 +57,19 @@ def test_a_full_disk_is_an_error_of_ours_and_nothing_is_written(installation):
     assert get(installation, "a") is None
 
 
+def test_a_file_that_was_moved_away_is_an_error_and_not_begun_anew(installation, config, tmp_path):
+    put(installation, "a", "1")
+    installation.database.dispose()
+    config.database_path.rename(tmp_path / "away")
+
+    with pytest.raises(StorageUnavailable, match="unable to open database file"):
+        put(installation, "a", "2")
+
+    assert not config.database_path.exists()
+    (tmp_path / "away").rename(config.database_path)
+    assert get(installation, "a") == "1"
+
+
 def test_a_broken_rule_is_not_taken_for_a_failing_disk(installation):
     def write_twice() -> None:
         with installation.database.write() as connection:

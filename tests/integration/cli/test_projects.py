@@ -163,7 +163,7 @@ def test_a_project_is_shown_with_all_that_was_entered_and_no_secret(shell, opera
 
     said = [" ".join(line.split()) for line in lines.splitlines()]
     assert {"poll minutes 5", "keep days –", "auto deploy yes", "rerun interrupted no"} <= set(said)
-    assert said[-1] == "step 2 npm ci (timeout 90 s; 2 retries, 30 s apart)"
+    assert said[-1] == "step 2 npm ci (timeout 90 s; tried again 2 times at most, 30 s apart)"
     assert (document["name"], document["poll_minutes"], document["rerun_interrupted"]) == ("app", 5, False)
     assert document["steps"][1] == {
         "name": "npm ci",
