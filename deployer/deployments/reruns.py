@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from deployer.commands import git
 from deployer.models.base import table_of
-from deployer.models.deployment import FOLLOWS_BRANCH, QUEUED, Deployment, Trigger
+from deployer.models.deployment import QUEUED, Deployment, Trigger
 from deployer.models.project import Project, Step
 
 MOST_IN_A_ROW = 3
@@ -45,8 +45,8 @@ def after_interruption(connection: sa.Connection, deployment_id: str) -> tuple[s
     ).first()
     if old is None or not old.rerun_interrupted or old.cancel_requested_at is not None:
         return "", None
-    if _has_newer_push(connection, old.project_id, old.branch):
-        return "; not run again, since a newer push waits", None
+    if _has_newer(connection, old.project_id, old.branch):
+        return "; not run again, since a newer deployment waits", None
     if _in_a_row(connection, deployment_id) >= MOST_IN_A_ROW:
         return f"; not run again, since it was by itself {MOST_IN_A_ROW} times in a row", None
     # A first step that pulls and does more cannot give way to a certain commit, and brings the newest.
@@ -64,11 +64,10 @@ def after_interruption(connection: sa.Connection, deployment_id: str) -> tuple[s
     return "; the deployment is run again by itself", rerun
 
 
-def _has_newer_push(connection: sa.Connection, project_id: str, branch: str) -> bool:
+def _has_newer(connection: sa.Connection, project_id: str, branch: str) -> bool:
     found = connection.scalar(
         sa.select(sa.literal(1)).where(
             _deployments.c.status == QUEUED,
-            FOLLOWS_BRANCH,
             _deployments.c.project_id == project_id,
             _deployments.c.branch == branch,
         )

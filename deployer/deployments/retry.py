@@ -164,7 +164,10 @@ def _lines(connection: sa.Connection, project_id: str) -> list[str]:
 
 
 def _ran_since(connection: sa.Connection, old: sa.Row[Any]) -> int | None:
-    """The number of another deployment of the project that did something in the working copy after this one's end."""
+    """The number of another deployment of the project that did something in the working copy after this one's end.
+
+    They run one after the other, in the order of their numbers; clocks may be set, and those of two hosts differ.
+    """
     did_something = (
         sa.select(sa.literal(1))
         .where(
@@ -178,8 +181,7 @@ def _ran_since(connection: sa.Connection, old: sa.Row[Any]) -> int | None:
         sa.select(_deployments.c.number)
         .where(
             _deployments.c.project_id == old.project_id,
-            _deployments.c.id != old.id,
-            _deployments.c.started_at >= old.finished_at,
+            _deployments.c.number > old.number,
             did_something,
         )
         .order_by(_deployments.c.number.desc())

@@ -119,6 +119,8 @@ class Deploy:
         except LostClaim:
             raise
         except DeployerError as error:
+            if any(one.status is Status.RUNNING for one in self._commands):
+                raise  # whoever ends the deployment ends that command with it
             status = self._end(Status.FAILED, str(error))
         elapsed = clock.now() - (self._deployment.started_at or self._deployment.queued_at)
         why = f": {journal.one_line(self._cause)}" if self._cause else ""

@@ -167,8 +167,9 @@ class Follower:
 
     def _check_stop(self, look: Look) -> None:
         now = time.monotonic()
+        # Asked also while it is being ended: another runner that has it by now may have begun another try.
+        by = self._cancelled_by()
         if self._stop is None:
-            by = self._cancelled_by()
             if by:
                 self._begin_stop(Stop(Status.CANCELLED, f"cancelled by {by}", f"Cancelled by {by}."))
             elif now >= self._deadline and look.state is not RunState.EXITED:

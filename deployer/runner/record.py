@@ -107,6 +107,8 @@ class Record:
 
         def write() -> None:
             with self._database.write(alone=False) as connection:
+                if self._database.is_shared:
+                    lifecycle.hold(connection, self._id, self._runner_id)
                 sink.flush(connection, self._runner_id)
                 if command and stopped_because:
                     command_lifecycle.record_stop(connection, command.id, self._runner_id, stopped_because)

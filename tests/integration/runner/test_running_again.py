@@ -91,7 +91,7 @@ def test_a_newer_push_that_waits_is_run_instead(operator, installation, make_pro
         lifecycle.interrupt(connection, first, "runner", "the host was rebooted")
 
     assert [one.id for one in queued(operator)] == [newer]
-    assert operator.deployment(first).cause == "the host was rebooted; not run again, since a newer push waits"
+    assert operator.deployment(first).cause == "the host was rebooted; not run again, since a newer deployment waits"
 
 
 def test_after_three_reruns_in_a_row_a_person_decides_and_then_it_begins_anew(operator, installation, make_project):
