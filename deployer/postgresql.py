@@ -23,8 +23,9 @@ log = logging.getLogger("deployer.bell")
 LOCK_TIMEOUT_MS = 5_000
 """As long as SQLite waits for its lock."""
 
-IDLE_IN_TRANSACTION_MS = 15_000
-"""A host that is stopped in the middle of a transaction must not hold up the others for ever."""
+IDLE_IN_TRANSACTION_MS = 5_000
+"""A host that is stopped in the middle of a transaction must not hold up the others for longer than they wait for a
+lock."""
 
 WRITE_LOCK = 0x6465706C6F79
 """The advisory lock of write transactions; any number that other programs on the database do not use."""

@@ -344,12 +344,13 @@ def require_room(connection: sa.Connection, max_queued: int) -> None:
 
 
 def take_in(connection: sa.Connection, found: NewDeployment, max_queued: int) -> bool:
-    """Enqueue what a look at a repository found, as a push of it would be; False where there is no room."""
+    """Enqueue what a look at a repository found, as a push of it would be; False where there is no room.
+
+    What runs is never ended for it: whether the commit asks for no deployment is seen only when it has been fetched.
+    """
     if not _QueueRoom(connection, max_queued).take((found.project_id, found.branch)):
         return False
     lifecycle.enqueue(connection, [found])
-    if _project_facts(connection, {found.project_id})[found.project_id].cancel_running:
-        _cancel_running(connection, [found])
     return True
 
 

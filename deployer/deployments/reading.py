@@ -126,6 +126,27 @@ def newest_pushed(session: Session, project_id: str, branch: str) -> str | None:
     )
 
 
+MOST_SUPERSEDED = 100
+"""Of a project's deployments so many are looked at, the newest, for those whose place another one took."""
+
+
+def superseded_shas(connection: sa.Connection, deployment: Deployment) -> list[str]:
+    """The commits of those that were superseded by a deployment, or by one that was; the newest first."""
+    rows = connection.execute(
+        sa.select(Deployment.id, Deployment.commit_sha, Deployment.superseded_by)
+        .where(Deployment.project_id == deployment.project_id, Deployment.number < deployment.number)
+        .order_by(Deployment.number.desc())
+        .limit(MOST_SUPERSEDED)
+    )
+    winners = {deployment.id}
+    found: dict[str | None, None] = {}
+    for row in rows:
+        if row.superseded_by in winners:
+            winners.add(row.id)
+            found[row.commit_sha] = None
+    return [sha for sha in found if sha]
+
+
 def live_sha(connection: sa.Connection, project_id: str) -> str | None:
     """The commit that the last successful deployment of a project left."""
     return connection.scalar(

@@ -26,7 +26,7 @@ from deployer.models.server import Server
 from deployer.runner import job
 from deployer.runner.commit import Repository
 from deployer.runner.contact import Contact, OutOfContact
-from deployer.runner.follow import Ending, Follower, Stop
+from deployer.runner.follow import Ending, Follower, Stop, end_leftovers
 from deployer.runner.inputs import Inputs
 from deployer.runner.log_sink import LogSink, Numbering
 from deployer.runner.plan import RUN_HERE, another_try, plan
@@ -145,8 +145,18 @@ class Deploy:
                     return self._end(Status.SUPERSEDED if found.is_stale else Status.FAILED, found.cause)
             by = self._wait_for(command) or self._record.begin(self._next(command))
             if by:
+                self._end_leftovers(done)
                 return self._end(Status.CANCELLED, f"cancelled by {by}")
         return self._run_command(command, rest)
+
+    def _end_leftovers(self, done: Sequence[Command]) -> None:
+        """A cancel between two commands ends what those before it left running, as one during a command does."""
+        if not done:
+            return
+        try:
+            end_leftovers(self._place_of(done[-1]), done[-1].id, self._id, self._config.runner.cancel_grace)
+        except ExecutorError as error:
+            log.warning("%s: what it left running could not be ended yet: %s", self._deployment.ref, error)
 
     def _plan(self) -> list[Command]:
         """Write down what this deployment runs, and begin with it; later edits of the project do not change it."""
@@ -290,7 +300,7 @@ class Deploy:
 
     def _outcome(self, command: Command, last: Ending) -> Outcome:
         """How the deployment ends with its last command."""
-        deployed_sha = self._revision.deployed(command)
+        deployed_sha = self._revision.deployed(command, last.status, self._commands)
         if last.status is Status.SUCCESS and (broken := self._revision.broken(deployed_sha, self._commands)):
             return Outcome(Status.FAILED, broken, deployed_sha)
         if last.is_its_own and command.attempt > 1:

@@ -146,8 +146,7 @@ class Follower:
 
     def _skip(self, target: int) -> None:
         margin = self._sink.skip_margin
-        window = self._executor.read(self._run_id, target - margin, 2 * margin) if margin else b""
-        self._sink.skip_to(target, window)
+        self._sink.skip_to(target, self._executor.read(self._run_id, target - margin, 2 * margin))
 
     def _has_everything(self, look: Look) -> bool:
         if self._sink.is_complete or self._is_incomplete:
@@ -254,6 +253,16 @@ class Follower:
         cause = f"the run directory of {self._title} is gone, so it cannot be told how it ended"
         self._sink.system(f"Interrupted: {cause}.")
         return Ending(Status.INTERRUPTED, None, cause)
+
+
+def end_leftovers(executor: Executor, run_id: str, deploy_id: str, grace_s: float) -> None:
+    """End what an ended command, and those before it, left running: asked first, killed after ``grace_s``."""
+    begun_at = time.monotonic()
+    executor.stop(run_id, deploy_id, force=False)
+    while executor.survivors(run_id, deploy_id) and time.monotonic() < begun_at + grace_s + KILL_PATIENCE_S:
+        if time.monotonic() >= begun_at + grace_s:
+            executor.stop(run_id, deploy_id, force=True)
+        executor.wait(run_id, SURVIVOR_POLL_S)
 
 
 def exit_words(code: int | None) -> str:

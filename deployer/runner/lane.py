@@ -9,7 +9,7 @@ import threading
 import time
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from deployer import journal, servers
@@ -149,7 +149,7 @@ class Lane(threading.Thread):
         except DeployerError as error:
             # Before anything was begun: a server that is not trusted yet, a key that cannot be opened.
             self._fail(deployment_id, str(error))
-        except DBAPIError:
+        except (OperationalError, InternalError, InterfaceError):
             # The database cannot be read: the next runner, started by whoever supervises this one, goes on.
             raise
         except Exception as error:

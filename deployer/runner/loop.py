@@ -59,9 +59,10 @@ class Runner:
                 os._exit(1)
 
     def _work(self, lock: int) -> None:
-        self._begin()
+        # First, since it gives back room, and on a full disk nothing else begins.
         housekeeping.start(self._installation)
         mailer.start(self._installation)
+        self._begin()
         log.info("runner is ready")
         lookout.start(self._installation)
         for server_id in {None, *self._untidy()}:

@@ -321,7 +321,7 @@ def test_a_command_begins_and_ends_once_and_by_its_runner_only(operator, write, 
 
 
 def test_a_plan_is_written_once(operator, write, running):
-    with pytest.raises(IntegrityError):
+    with pytest.raises(LostClaim):
         write(command_lifecycle.plan, running, [planned(running)])
 
     assert len(operator.commands(running)) == 1
