@@ -383,3 +383,11 @@ def test_a_branch_that_was_pushed_back_to_what_was_found_is_deployed(lookout):
     lookout.push(C)
 
     assert lookout.deliver(B).decision.deploys
+
+
+def test_a_delivery_from_before_the_clock_was_put_back_hides_no_push(lookout, operator):
+    lookout.push(A)
+    with operator.database.write() as connection:
+        connection.execute(sa.update(Delivery).values(received_at=clock.now() + timedelta(hours=1)))
+
+    assert lookout.see(B) is Outcome.NEWS

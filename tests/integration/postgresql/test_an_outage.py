@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import subprocess
 import time
 
 import psycopg
 import pytest
 
+from deployer import settings
 from deployer.deployments import queue
 from deployer.models.deployment import Status
 from tests.support.browser import Browser
@@ -208,3 +210,22 @@ def test_a_full_disk_is_told_loses_nothing_and_heals(
     (small_disk / "filler").unlink()
     assert said(forge.push()) == TRIGGERED
     assert len(operator.deployments()) == len(answers)
+
+
+def test_the_bell_is_heard_also_in_a_process_with_a_thousand_open_files(server, installation):
+    """As one has whose web process serves a thousand viewers while the database restarts."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit[1] < 2048:
+        pytest.skip("not so many files may be opened here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, limit[1]))
+    taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    try:
+        bell = installation.database.bell
+        seen = bell.generation
+        with installation.database.write() as connection:
+            settings.put(connection, "a", "b")
+        assert bell.wait(seen, 10) > seen
+    finally:
+        for one in taken:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
