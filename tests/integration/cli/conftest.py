@@ -30,10 +30,12 @@ class Shell:
     def __call__(
         self, *words: str, given: str | bytes = "", code: int | None = 0, **settings: str
     ) -> subprocess.CompletedProcess[str]:
+        environment = {**self.environment, **settings}
+        database.begin(environment["DEPLOYER_STORAGE_DATABASE_URL"])
         done = subprocess.run(
             [sys.executable, str(APP), *words],
             cwd=self.folder,
-            env={**self.environment, **settings},
+            env=environment,
             input=given.encode() if isinstance(given, str) else given,
             capture_output=True,
             timeout=60,
