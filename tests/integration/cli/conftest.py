@@ -12,7 +12,7 @@ import pytest
 from deployer import config as configuration
 from deployer.installation import Installation
 from tests.support import database
-from tests.support.daemon import APP, environment
+from tests.support.daemon import APP, Daemon, environment
 from tests.support.operator import Operator
 from tests.support.repository import Repository
 from tests.support.servers import _user, make_ssh, ssh, user  # noqa: F401 (fixtures)
@@ -68,3 +68,26 @@ def make_project(operator: Operator, repository: Repository) -> Callable[..., ob
         return operator.make_project(repository.url, steps or ("true",), **given)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A running daemon that all tests of a module talk past: they share its database."""
+    daemon = Daemon(tmp_path_factory.mktemp("busy"))
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.close()
+
+
+@pytest.fixture
+def at_daemon(shell: Shell, busy: Daemon) -> Shell:
+    """Commands on that daemon's host."""
+    shell.environment = busy.environment
+    return shell
+
+
+@pytest.fixture
+def there(busy: Daemon) -> Operator:
+    return Operator(busy.installation)
