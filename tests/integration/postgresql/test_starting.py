@@ -111,7 +111,7 @@ def test_the_password_is_nowhere_to_be_seen(guarded, tmp_path, repository):
         answer = forge.push(after=repository.tip())
         deployment_id = answer.headers["X-Deployment-Id"]
         operator.wait_for_output(deployment_id, b"started")
-        seen += command_lines()
+        seen.append(b"\n".join(command_lines()))
         operator.wait_for_end(deployment_id)
         member = logged_in(daemon)
         seen += [member.get(path).text.encode() for path in ("/", "/settings", f"/deployments/{deployment_id}")]
