@@ -78,6 +78,7 @@ class Daemon:
     @functools.cached_property
     def installation(self) -> Installation:
         """The same data folder, opened by the test's own process."""
+        databases.begin(self.config.storage.database_url)
         return Installation.open(self.config)
 
     def begin_with(self, database: Path) -> Daemon:
@@ -87,6 +88,7 @@ class Daemon:
 
     def start(self, argv: list[str] | None = None) -> Daemon:
         """Returns when it answers."""
+        databases.begin(self.config.storage.database_url)
         with self.log_path.open("a") as log:
             self._process = subprocess.Popen(
                 argv or [sys.executable, str(APP), self.command],

@@ -26,17 +26,6 @@ ENDINGS = [
 
 
 @pytest.fixture
-def write(installation):
-    """Call a function with a write transaction's connection first."""
-
-    def call(function, *arguments, **named):
-        with installation.database.write() as connection:
-            return function(connection, *arguments, **named)
-
-    return call
-
-
-@pytest.fixture
 def project(make_project):
     return make_project()
 

@@ -12,6 +12,7 @@ import pytest
 
 from deployer import config as configuration
 from deployer.installation import Installation
+from tests.support import database
 from tests.support.daemon import APP, environment
 from tests.support.database import ON_POSTGRESQL, of_sqlite
 
@@ -127,6 +128,7 @@ def test_another_user_is_told_in_words_what_is_not_theirs(as_nobody, is_reachabl
         around = Path(made)
         around.chmod(0o755 if is_reachable else 0o700)
         given = environment(around)
+        database.begin(given["DEPLOYER_STORAGE_DATABASE_URL"])
         Installation.open(configuration.load(APP.parent / "config.example.toml", given)).database.dispose()
 
         done = subprocess.run(

@@ -12,6 +12,7 @@ import pytest
 from deployer import config as configuration
 from deployer.installation import Installation
 from tests.support.browser import Browser
+from tests.support.command_lines import command_lines
 from tests.support.daemon import APP, Daemon, environment, free_port
 from tests.support.forge import Forge
 from tests.support.operator import Operator
@@ -93,17 +94,6 @@ def test_a_wrong_password_is_told_without_it(guarded, tmp_path):
     assert PASSWORD not in line
 
 
-def command_lines() -> bytes:
-    """Of every process of this host, as every user sees them."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.append(path.read_bytes())
-        except OSError:
-            continue
-    return b"\n".join(found)
-
-
 def test_the_password_is_nowhere_to_be_seen(guarded, tmp_path, repository):
     """It lies in the configuration file, and goes no further than to the server."""
     daemon = Daemon(tmp_path, storage_database_url="")
@@ -121,7 +111,7 @@ def test_the_password_is_nowhere_to_be_seen(guarded, tmp_path, repository):
         answer = forge.push(after=repository.tip())
         deployment_id = answer.headers["X-Deployment-Id"]
         operator.wait_for_output(deployment_id, b"started")
-        seen.append(command_lines())
+        seen.append(b"\n".join(command_lines()))
         operator.wait_for_end(deployment_id)
         member = logged_in(daemon)
         seen += [member.get(path).text.encode() for path in ("/", "/settings", f"/deployments/{deployment_id}")]
