@@ -7,7 +7,7 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from deployer.api import serializers
-from deployer.deployments import queue, reading, retry
+from deployer.deployments import logs, queue, reading, retry
 from deployer.errors import MailError, NotFound, SecretUnreadable
 from deployer.models.project import Project
 from deployer.web.context import changing, installation, me, orm
@@ -77,7 +77,7 @@ def show(deployment_id: str) -> ResponseReturnValue:
         success=True,
         deployment=serializers.deployment(deployment),
         logs=[
-            serializers.log_entry(command, reading.log_of(connection, command, MAX_LOG_BYTES))
+            serializers.log_entry(command, logs.of_command(connection, command, MAX_LOG_BYTES))
             for command in deployment.commands
             if command.started_at is not None
         ],

@@ -9,7 +9,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from deployer.deployments import lifecycle, reading, search
+from deployer.deployments import lifecycle, logs, reading, search
 from deployer.deployments import retry as again
 from deployer.deployments.paging import Place
 from deployer.deployments.search import Wanted
@@ -81,9 +81,9 @@ def _page(deployment_id: str, *, refusal: str = "") -> str:
     session = orm.session()
     deployment = _found(deployment_id)
     connection = session.connection()
-    last_seq = reading.last_seq(connection, deployment.id)
+    last_seq = logs.last_seq(connection, deployment.id)
     commands = [
-        ShownCommand(command, ansi.render(reading.log_of(connection, command, SHOWN_LOG_BYTES)))
+        ShownCommand(command, ansi.render(logs.of_command(connection, command, SHOWN_LOG_BYTES)))
         for command in deployment.commands
     ]
     project = deployment.project
