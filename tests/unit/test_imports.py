@@ -51,6 +51,7 @@ LEVELS = {
     "access": USE_CASES,
     "suggestions": USE_CASES,
     "audit": USE_CASES,
+    "counters": USE_CASES,
     "health": USE_CASES,
     "retention": USE_CASES,
     "backups": USE_CASES,

@@ -10,7 +10,7 @@ import time
 import psycopg
 import pytest
 
-from deployer.deployments import queue
+from deployer import counters
 from deployer.models.deployment import Status
 from tests.support.browser import Browser
 from tests.support.disk import fill
@@ -148,7 +148,7 @@ def test_who_waits_is_told_of_what_was_committed_while_it_did_not_hear(server, i
     again = bell.wait(seen, SOON_S)
     assert again > seen
     with installation.database.write() as connection:
-        queue.count(connection, "x", 1)
+        counters.add(connection, "x", 1)
     assert bell.wait(again, SOON_S) > again
 
 
