@@ -19,6 +19,7 @@ LEVELS = {
     "errors": LEAVES,
     "clock": LEAVES,
     "config": LEAVES,
+    "config_file": LEAVES,
     "outbound": LEAVES,
     "systemd": LEAVES,
     "journal": LEAVES,
