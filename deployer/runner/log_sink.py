@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from deployer import clock
-from deployer.deployments import command_lifecycle, reading
+from deployer.deployments import command_lifecycle, logs
 from deployer.deployments.command_lifecycle import Progress
 from deployer.errors import LostClaim
 from deployer.models.base import table_of
@@ -40,7 +40,7 @@ class Numbering:
 
     @classmethod
     def of(cls, connection: sa.Connection, deployment_id: str) -> Numbering:
-        return cls(reading.last_seq(connection, deployment_id))
+        return cls(logs.last_seq(connection, deployment_id))
 
     def take(self, data: bytes) -> tuple[int, int]:
         """The number of the last line of ``data``, and how many lines it has. A piece without a newline is one."""

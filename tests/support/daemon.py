@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deployer import config
+from deployer import config_file
 from deployer.config import Config
 from deployer.executors import processes
 from deployer.installation import Installation
@@ -53,7 +53,7 @@ class Daemon:
         self.folder = folder
         self.command = command
         self.environment = environment(folder, **settings)
-        self.config: Config = config.load(ROOT / "config.example.toml", self.environment)
+        self.config: Config = config_file.load(ROOT / "config.example.toml", self.environment)
         self.log_path = folder / "daemon.log"
         self.greeting = ""
         self._process: subprocess.Popen[str] | None = None

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import clock
-from deployer.deployments import claims, lifecycle, looks, queue, verdicts
+from deployer.deployments import claims, deliveries, lifecycle, looks, verdicts
 from deployer.deployments.looks import NO_ROOM, Look, Outcome, Why
 from deployer.models import Delivery, Project
 from deployer.models.delivery import Verdict
@@ -56,7 +56,7 @@ class Lookout:
     def deliver(self, sha, message="Fix it"):
         """A delivery with a message; what it was answered with."""
         push = Push(ref="refs/heads/main", branch="main", sha=sha, message=message)
-        request = queue.Request(
+        request = deliveries.Request(
             self.project.id,
             "github",
             clock.now(),
@@ -64,7 +64,7 @@ class Lookout:
             sealed_secret=self.project.webhook_secret,
         )
         with self.database.write() as connection:
-            return queue.record(connection, [request], self.max_queued)[0]
+            return deliveries.record(connection, [request], self.max_queued)[0]
 
     def waiting(self):
         return [one for one in self.operator.deployments() if one.status == "queued"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer import config as configuration
+from deployer import config_file
 from deployer.installation import Installation
 from tests.support import database
 from tests.support.daemon import APP, Daemon, environment
@@ -55,7 +55,7 @@ def shell(tmp_path: Path) -> Shell:
 @pytest.fixture
 def operator(shell: Shell, empty_database: Path) -> Iterator[Operator]:
     """The same installation by its use cases, without a process a command. It is there before the first command."""
-    config = configuration.load(APP.parent / "config.example.toml", shell.environment)
+    config = config_file.load(APP.parent / "config.example.toml", shell.environment)
     database.begin_with(config, empty_database)
     installation = Installation.open(config)
     yield Operator(installation)

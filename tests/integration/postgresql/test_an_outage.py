@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 import re
+import resource
 import subprocess
 import time
 
 import psycopg
 import pytest
 
-from deployer import settings
-from deployer.deployments import queue
+from deployer import counters, settings
 from deployer.models.deployment import Status
 from tests.support.browser import Browser
 from tests.support.disk import fill
@@ -157,7 +156,7 @@ def test_who_waits_is_told_of_what_was_committed_while_it_did_not_hear(server, i
     again = bell.wait(seen, SOON_S)
     assert again > seen
     with installation.database.write() as connection:
-        queue.count(connection, "x", 1)
+        counters.add(connection, "x", 1)
     assert bell.wait(again, SOON_S) > again
 
 
@@ -218,6 +217,7 @@ def test_a_full_disk_is_told_loses_nothing_and_heals(
     (small_disk / "filler").unlink()
     assert said(forge.push()) == TRIGGERED
     assert len(operator.deployments()) == len(answers)
+    assert turns(web, "runner")
 
 
 def test_the_bell_is_heard_also_in_a_process_with_a_thousand_open_files(server, installation):
@@ -237,4 +237,3 @@ def test_the_bell_is_heard_also_in_a_process_with_a_thousand_open_files(server, 
         for one in taken:
             os.close(one)
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)
-    assert turns(web, "runner")

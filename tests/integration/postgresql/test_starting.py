@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer import config as configuration
+from deployer import config_file
 from deployer.installation import Installation
 from tests.support.browser import Browser
 from tests.support.command_lines import command_lines
@@ -100,7 +100,7 @@ def test_the_password_is_nowhere_to_be_seen(guarded, tmp_path, repository):
     url = guarded.format(ENCODED)
     (tmp_path / "config.toml").write_text(f'[storage]\ndatabase_url = "{url}"\n')
     del daemon.environment["DEPLOYER_STORAGE_DATABASE_URL"]
-    daemon.config = configuration.load(tmp_path / "config.toml", daemon.environment)
+    daemon.config = config_file.load(tmp_path / "config.toml", daemon.environment)
     hidden = [ENCODED.encode(), b"p@ss/wo:rd"]
     try:
         seen = []
@@ -146,4 +146,4 @@ def test_a_key_of_another_host_is_needed_and_told(server, database, installation
     (second / "data" / "key").write_bytes((installation.data_dir.key_file).read_bytes())
     os.chmod(second / "data" / "key", 0o600)
     given = environment(second, storage_database_url=server.url(database))
-    Installation.open(configuration.load(APP.parent / "config.example.toml", given)).database.dispose()
+    Installation.open(config_file.load(APP.parent / "config.example.toml", given)).database.dispose()
