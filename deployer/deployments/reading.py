@@ -23,6 +23,7 @@ from deployer.models.deployment import (
     DeploymentEvent,
     LogChunk,
     Status,
+    last_event,
 )
 from deployer.models.project import Project
 from deployer.models.server import Server
@@ -131,7 +132,7 @@ def live_sha(connection: sa.Connection, project_id: str) -> str | None:
     return connection.scalar(
         sa.select(Deployment.deployed_sha)
         .where(Deployment.project_id == project_id, Deployment.status == Status.SUCCESS)
-        .order_by(Deployment.finished_at.desc(), Deployment.number.desc())
+        .order_by(last_event(Deployment.id).desc())
         .limit(1)
     )
 
