@@ -36,9 +36,9 @@ ROW_BYTES = 4096
 """What a row counts for, with its entries in the indexes, when it is said how much is taken out at once."""
 
 NEEDED_FOR = timedelta(days=3)
-"""For so long after its end a deployment may be asked for, however little is kept: by GitHub, where what led to it can
-be redelivered (https://docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks/redelivering-webhooks), and by
-a server that comes back, on which a command of it was given up."""
+"""For so long after its end a deployment may be asked for, however little is kept: by GitHub, where what led to it
+can be redelivered (https://docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks/redelivering-webhooks),
+and by a server that comes back, on which a command of it was given up."""
 
 _projects = table_of(Project)
 _deployments = table_of(Deployment)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
@@ -331,6 +332,11 @@ def cut_note(size: int) -> bytes:
     return f"\n[… {size} bytes of output were left out here …]\n".encode()
 
 
+def _is_here(project: Any) -> sa.ColumnElement[bool]:
+    """Whether a project's lane is one that this host opens, as claims have it."""
+    return sa.or_(project.server_id.is_not(None), project.host_id.is_(None), project.host_id == sa.bindparam("host"))
+
+
 _running = table_of(Deployment).alias()
 _at_work = table_of(Project).alias()
 _WAITS_FOR_NOTHING = (
@@ -339,11 +345,13 @@ _WAITS_FOR_NOTHING = (
     .join(Project, Project.id == Deployment.project_id)
     .where(
         Deployment.status == QUEUED,
+        _is_here(Project),
         ~sa.select(sa.literal(1))
         .where(
             _running.c.status == RUNNING,
             _at_work.c.id == _running.c.project_id,
             _at_work.c.server_id.is_not_distinct_from(Project.server_id),
+            _is_here(_at_work.c),
         )
         .correlate(Project)
         .exists(),
@@ -351,12 +359,18 @@ _WAITS_FOR_NOTHING = (
     .limit(1)
 )
 _NEWEST_START = (
-    sa.select(Deployment.id).where(Deployment.started_at.is_not(None)).order_by(Deployment.started_at.desc())
+    sa.select(DeploymentEvent.deployment_id)
+    .join(Deployment, Deployment.id == DeploymentEvent.deployment_id)
+    .join(Project, Project.id == Deployment.project_id)
+    .where(DeploymentEvent.event == Status.RUNNING, _is_here(Project))
+    .order_by(DeploymentEvent.id.desc())
+    .limit(1)
 )
 
 
-def standstill(connection: sa.Connection) -> str | None:
-    """Where something waits though nothing runs where it is to: what began last, which should be another one soon."""
-    if connection.scalar(_WAITS_FOR_NOTHING) is None:
+def standstill(connection: sa.Connection, host_id: str | None = None) -> str | None:
+    """Where something waits though nothing runs where it is to: what began last, which should be another one soon.
+    Of hosts that share a database it is that of this one: what waits for another's runner is not its affair."""
+    if connection.scalar(_WAITS_FOR_NOTHING, {"host": host_id}) is None:
         return None
-    return connection.scalar(_NEWEST_START.limit(1)) or ""
+    return connection.scalar(_NEWEST_START, {"host": host_id}) or ""

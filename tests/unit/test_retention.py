@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from deployer import clock, retention
 from deployer.config import RetentionSettings
-from deployer.deployments import claims, lifecycle
+from deployer.deployments import claims, lifecycle, reading
 from deployer.models import (
     AuditEvent,
     Base,
@@ -164,11 +164,13 @@ def test_what_is_live_is_the_success_that_ended_last(history, trim, ids):
     assert ids() == [last, newest]
 
 
-def test_what_is_live_is_told_without_the_clock(history, trim, ids):
+def test_what_is_live_is_told_without_the_clock(installation, project, history, trim, ids):
     """It was put back between the two: what ended last says the earlier time."""
-    history.deployment(days_ago=4)
-    live = history.deployment(days_ago=5)
+    history.deployment(days_ago=4, deployed_sha="1" * 40)
+    live = history.deployment(days_ago=5, deployed_sha="2" * 40)
     newest = history.deployment(Status.FAILED)
+    with installation.database.read() as connection:
+        assert reading.live_sha(connection, project.id) == "2" * 40
 
     trim(deployments=1)
 
