@@ -192,6 +192,16 @@ def try_again(connection: sa.Connection, notification_id: str) -> bool:
     return row is not None
 
 
+def give_up_all(connection: sa.Connection, why: str) -> None:
+    """pending → given_up, of everything, in an installation that was made from a backup: what was sent since then is
+    not sent again."""
+    connection.execute(
+        _notifications.update()
+        .where(_notifications.c.status == PENDING)
+        .values(status=NotificationStatus.GIVEN_UP, last_error=why)
+    )
+
+
 def forget(connection: sa.Connection) -> None:
     """What was sent or given up long ago."""
     connection.execute(
