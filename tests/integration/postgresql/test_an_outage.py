@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 import time
 
 import psycopg
@@ -13,6 +14,7 @@ import pytest
 from deployer.deployments import queue
 from deployer.models.deployment import Status
 from tests.support.browser import Browser
+from tests.support.daemon import APP
 from tests.support.disk import fill
 from tests.support.forge import Forge
 from tests.support.waiting import wait_until
@@ -208,3 +210,30 @@ def test_a_full_disk_is_told_loses_nothing_and_heals(
     (small_disk / "filler").unlink()
     assert said(forge.push()) == TRIGGERED
     assert len(operator.deployments()) == len(answers)
+
+
+@pytest.mark.parametrize("command", ["logs", "deploy"])
+def test_who_follows_a_log_in_the_terminal_waits_for_the_database_and_goes_on(
+    server, make_daemon, operator, make_project, tmp_path, command
+):
+    daemon = make_daemon().start()
+    project = make_project(f"echo one; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo two")
+    words = ["logs", operator.deploy(project)] if command == "logs" else ["deploy", project.name]
+    argv = [sys.executable, str(APP), *words, "--follow"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(argv, cwd=daemon.folder, env=daemon.environment, text=True, **pipes) as following:
+        try:
+            while following.stdout.readline() != "one\n":
+                assert following.poll() is None, following.stderr.read()
+            server.stop()
+            assert following.stderr.readline().startswith("The database is away, and is waited for: ")
+            server.start()
+            (tmp_path / "go").touch()
+
+            said, errors = following.communicate(timeout=60)
+        finally:
+            following.kill()
+
+    assert following.returncode == 0, said + errors
+    assert said.startswith("two\n")
+    assert "Traceback" not in errors
