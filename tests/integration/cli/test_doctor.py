@@ -137,7 +137,8 @@ def test_a_data_folder_may_have_any_name(shell, name):
 
 
 @of_sqlite
-def test_a_page_that_is_damaged_is_told_in_one_line(shell, operator):
+def test_a_page_that_is_damaged_is_told_in_one_line(shell, operator, make_project):
+    make_project()
     operator.database.settle(wholly=True)
     with operator.database.read() as connection:
         page = connection.exec_driver_sql("SELECT rootpage FROM sqlite_schema WHERE name = 'projects'").scalar()
