@@ -11,13 +11,13 @@ import re
 import resource
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployer import scratch
 from deployer.commands import git, git_look
 from deployer.config import Config
 from deployer.errors import GitError
@@ -47,8 +47,8 @@ class Branches:
 @contextmanager
 def visit(url: str, secrets: ProjectSecrets | None, *, config: Config, data_dir: DataDir) -> Iterator[Visit]:
     """A visit to a repository with a project's credential, or with none. ``url`` has passed `git.url_problem`."""
-    with tempfile.TemporaryDirectory(dir=data_dir.scratch) as folder:
-        yield Visit(url, secrets, Path(folder), config)
+    with scratch.held(data_dir.scratch, "visit-") as folder:
+        yield Visit(url, secrets, folder, config)
 
 
 class Visit:

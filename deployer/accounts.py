@@ -50,6 +50,11 @@ def use_setup_token(connection: sa.Connection, token: str) -> None:
         raise InvalidInput({"token": "This set-up link is no longer good."})
 
 
+def forget_setup_token(connection: sa.Connection) -> None:
+    """The set-up link is no longer good."""
+    settings.put(connection, _SETUP_TOKEN, None)
+
+
 # Making users ---------------------------------------------------------------------------------------------------
 
 
@@ -84,7 +89,7 @@ def add(session: Session, user: User) -> None:
     if session.scalar(sa.select(User.id).where(User.username == user.username)):
         raise InvalidInput({"username": "There is already a user of this name."})
     session.add(user)
-    settings.put(session.connection(), _SETUP_TOKEN, None)
+    forget_setup_token(session.connection())
 
 
 def email_problem(email: str) -> str | None:

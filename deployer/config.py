@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from deployer import mail_addresses
 from deployer.errors import ConfigError
@@ -137,7 +137,7 @@ class Config:
     def database_url(self) -> str:
         """With the driver named, as SQLAlchemy takes it."""
         _, found, rest = self.storage.database_url.partition("://")
-        return f"postgresql+psycopg://{rest}" if found else f"sqlite:///{self.database_path}"
+        return f"postgresql+psycopg://{rest}" if found else f"sqlite:///{quote(str(self.database_path))}"
 
     @property
     def public_url(self) -> str:

@@ -253,7 +253,7 @@ class RunnerWatch:
     def _waiting_in_vain(self) -> str | None:
         # A database that cannot be read is told by its own check.
         with contextlib.suppress(DBAPIError), self._installation.database.read() as connection:
-            return reading.standstill(connection)
+            return reading.standstill(connection, self._installation.host_id)
         return None
 
 

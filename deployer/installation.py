@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from deployer import migrations
 from deployer.config import Config
 from deployer.db import Database
-from deployer.errors import ConfigError, KeyFileError
+from deployer.errors import BackupError, ConfigError, KeyFileError
 from deployer.security import keyfile
 from deployer.security.vault import Vault
 
@@ -58,20 +58,56 @@ class DataDir:
         """Whether a working copy lies in our own folder of working copies."""
         return Path(os.path.normpath(path)).parent == self.checkouts
 
-    def prepare(self) -> None:
-        """Make the folder (0700). Raises ConfigError where it cannot be made or is not ours."""
-        try:
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make the folder and what belongs in it (0700). Meanwhile no restore begins to fill it. Raises ConfigError
+        where it cannot be made, is not ours, or is being filled."""
+        with self._usable():
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self.root.stat().st_uid != os.getuid():
-                raise ConfigError(
-                    f"The data folder {self.root} belongs to another user.",
-                    hint="Start Deployer as that user, or choose another storage.data_dir.",
-                )
+            self.refuse_foreign()
             if self.root.stat().st_mode & 0o077:
                 self.root.chmod(0o700)
-            for folder in (self.spool, self.mirrors, self.checkouts, self.scratch):
-                folder.mkdir(mode=0o700, exist_ok=True)
-            (self.root / "bell").touch(mode=0o600)
+            fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with self._usable():
+                if not _is_locked(fd, fcntl.LOCK_SH):
+                    raise ConfigError(
+                        f"A backup is being restored into the data folder {self.root}.",
+                        hint="Wait for its end, then start Deployer.",
+                    )
+                for folder in (self.spool, self.mirrors, self.checkouts, self.scratch):
+                    folder.mkdir(mode=0o700, exist_ok=True)
+                (self.root / "bell").touch(mode=0o600)
+            yield
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def filled(self) -> Iterator[None]:
+        """Nobody else opens the folder, or fills it. Raises BackupError where somebody does; OSError."""
+        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if not _is_locked(fd, fcntl.LOCK_EX):
+                raise BackupError(
+                    f"Another process opens the data folder {self.root}, or restores a backup into it.",
+                    hint="Wait for its end, and see what is in the folder then.",
+                )
+            yield
+        finally:
+            os.close(fd)
+
+    def refuse_foreign(self) -> None:
+        """Raises ConfigError where the folder is another user's: what this one would leave there is not theirs."""
+        if self.root.stat().st_uid != os.getuid():
+            raise ConfigError(
+                f"The data folder {self.root} belongs to another user.",
+                hint="Start Deployer as that user, or choose another storage.data_dir.",
+            )
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise ConfigError(
                 f"The data folder {self.root} cannot be used: {error.strerror}.",
@@ -96,20 +132,20 @@ class Installation:
         Raises ConfigError or KeyFileError when they cannot be used.
         """
         data_dir = DataDir(config.data_dir)
-        data_dir.prepare()
-        if not data_dir.key_file.exists() and keeps_secrets(config):
-            raise KeyFileError(
-                f"The key file {data_dir.key_file} is missing, and what the database keeps needs it.",
-                hint="Copy it from another host of this database, or restore it from a backup."
-                if config.has_shared_database
-                else "Restore it from a backup; or, to begin anew, move the data folder away.",
-            )
-        installation = cls(config, data_dir, keyfile.load_or_create(data_dir.key_file))
-        if migrations.is_behind(config):
-            with exclusive(data_dir.root / "migrate.lock"):
-                migrations.upgrade(config)
-        if not config.has_shared_database:
-            os.chmod(data_dir.database, 0o600)
+        with data_dir.opened():
+            if not data_dir.key_file.exists() and keeps_secrets(config):
+                raise KeyFileError(
+                    f"The key file {data_dir.key_file} is missing, and what the database keeps needs it.",
+                    hint="Copy it from another host of this database, or restore it from a backup."
+                    if config.has_shared_database
+                    else "Restore it from a backup; or, to begin anew, move the data folder away.",
+                )
+            installation = cls(config, data_dir, keyfile.load_or_create(data_dir.key_file))
+            if migrations.is_behind(config):
+                with exclusive(data_dir.root / "migrate.lock"):
+                    migrations.upgrade(config)
+            if not config.has_shared_database:
+                os.chmod(data_dir.database, 0o600)
         return installation
 
     @property
@@ -153,6 +189,15 @@ def runner_is_up(data_dir: DataDir) -> bool:
         return False
     finally:
         os.close(fd)
+
+
+def _is_locked(fd: int, how: int) -> bool:
+    """Lock an open file or folder without waiting; False where somebody else has it."""
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

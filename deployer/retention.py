@@ -2,7 +2,8 @@
 
 A deployment goes when it is beyond its project's count or older than its days. What was superseded is counted apart,
 so that a flood of pushes takes the place of nothing else. Of each project three kinds stay in any case: what has not
-ended, the newest success (it is live), and the newest that was not superseded (it says how the project stands).
+ended, the last success (it is live), and the newest that was not superseded (it says how the project stands). What
+others still need stays until they do not: see `NEEDED_FOR`.
 """
 
 from __future__ import annotations
@@ -26,12 +27,18 @@ from deployer.models.deployment import (
     DeploymentEvent,
     LogChunk,
     Status,
+    last_success,
 )
-from deployer.models.notification import Notification
+from deployer.models.notification import PENDING, Notification
 from deployer.models.project import Project
 
 ROW_BYTES = 4096
 """What a row counts for, with its entries in the indexes, when it is said how much is taken out at once."""
+
+NEEDED_FOR = timedelta(days=3)
+"""For so long after its end a deployment may be asked for, however little is kept: by GitHub, where what led to it
+can be redelivered (https://docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks/redelivering-webhooks),
+and by a server that comes back, on which a command of it was given up."""
 
 _projects = table_of(Project)
 _deployments = table_of(Deployment)
@@ -39,6 +46,7 @@ _commands = table_of(Command)
 _chunks = table_of(LogChunk)
 _deliveries = table_of(Delivery)
 _audit_events = table_of(AuditEvent)
+_notifications = table_of(Notification)
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,8 @@ def expired_deployments(
             sa.or_(*is_expired),
             _deployments.c.number.not_in(stays),
             ~_IS_AWAITED,
+            ~_IS_TO_BE_TOLD,
+            sa.not_(sa.and_(_MAY_BE_ASKED_FOR, _deployments.c.finished_at > now - NEEDED_FOR)),
         )
         .order_by(_deployments.c.number)
         .limit(most)
@@ -116,6 +126,16 @@ _IS_AWAITED = (
     )
     .exists()
 )
+# Its mail is neither sent nor given up.
+_IS_TO_BE_TOLD = (
+    sa.select(sa.literal(1))
+    .where(_notifications.c.deployment_id == _deployments.c.id, _notifications.c.status == PENDING)
+    .exists()
+)
+_MAY_BE_ASKED_FOR = sa.or_(
+    _deployments.c.delivery_guid.is_not(None),
+    _deployments.c.status.in_([Status.FAILED, Status.INTERRUPTED, Status.CANCELLED]),
+)
 
 
 def _newest(connection: sa.Connection, project_id: str, is_counted: sa.ColumnElement[bool], skipped: int = 0) -> int:
@@ -131,15 +151,8 @@ def _newest(connection: sa.Connection, project_id: str, is_counted: sa.ColumnEle
 
 
 def _live(connection: sa.Connection, project_id: str) -> int:
-    """The number of the deployment that made what is live: the last success to end, which may have jumped the
-    queue."""
-    wanted = (
-        sa.select(_deployments.c.number)
-        .where(_deployments.c.project_id == project_id, _deployments.c.status == Status.SUCCESS)
-        .order_by(_deployments.c.finished_at.desc(), _deployments.c.number.desc())
-        .limit(1)
-    )
-    return connection.scalar(wanted) or 0
+    """The number of the deployment that made what is live."""
+    return connection.scalar(last_success(project_id)) or 0
 
 
 @dataclass

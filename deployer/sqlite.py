@@ -7,7 +7,6 @@ import sqlite3
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -18,17 +17,21 @@ LOCK_INTERVAL_S = 0.0004
 WAL_PAGES = 4000
 
 
+def address(path: Path, mode: str) -> str:
+    """A database's file as a URI (https://www.sqlite.org/uri.html). Neither mode, ``ro`` or ``rw``, makes one that is
+    not there."""
+    return f"{path.absolute().as_uri()}?mode={mode}"
+
+
 def make_engine(url: str) -> sa.Engine:
     """Safe to build before a fork: connections are opened on first use.
 
     The file must be there: one that was moved away is a fault to tell of, and no reason to begin with an empty one.
     """
-    path = quote(sa.make_url(url).database or "")
+    place = address(Path(sa.make_url(url).database or ""), "rw")
 
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
-            f"file:{path}?mode=rw", uri=True, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000
-        )
+        return sqlite3.connect(place, uri=True, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000)
 
     engine = sa.create_engine(url, creator=connect, pool_size=8, max_overflow=-1)
     sa.event.listen(engine, "connect", prepare_connection)
@@ -49,7 +52,7 @@ class Bell(FileBell):
         # change with everybody else's commits (https://www.sqlite.org/pragma.html#pragma_data_version).
         if self._connection is None:
             self._connection = sqlite3.connect(
-                f"file:{self._database}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+                address(self._database, "ro"), uri=True, isolation_level=None, check_same_thread=False
             )
         row = self._connection.execute("PRAGMA data_version").fetchone()
         return int(row[0])

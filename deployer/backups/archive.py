@@ -48,13 +48,13 @@ class Manifest:
     files: dict[str, str]
 
 
-def pack(members: Mapping[str, Path], file: IO[bytes]) -> None:
-    """Write a backup of these files."""
+def pack(members: Mapping[str, Path], schema: str, file: IO[bytes]) -> None:
+    """Write a backup of these files, among them a database whose tables are of the revision ``schema``."""
     files = {name: _sha256(path) for name, path in members.items()}
     manifest = {
         "format": FORMAT,
         "version": __version__,
-        "schema": migrations.head(),
+        "schema": schema,
         "made_at": clock.iso(clock.now()),
         "files": files,
     }

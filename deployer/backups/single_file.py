@@ -26,6 +26,16 @@ def problem(path: Path) -> str | None:
     return None if verdict == "ok" else str(verdict)
 
 
+def schema(path: Path) -> str | None:
+    """The revision that a sound database's tables are of; None where they are none of ours."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        try:
+            row = database.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError:
+            return None
+    return str(row[0]) if row else None
+
+
 def sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -27,19 +29,23 @@ def backup(context: Context, file: Path, with_key: bool, force: bool) -> None:
     runs. With - it goes to standard output."""
     from deployer.audit import Actor
     from deployer.backups import making
+    from deployer.installation import DataDir
 
     config = context.config
-    _refuse_postgresql(config, "pg_dump --format=custom --file=deployer.dump {}")
-    if not config.database_path.exists():
-        raise BackupError(f"There is nothing to back up: {config.database_path} does not exist.")
+    _refuse_postgresql(config, "pg_dump --format=custom --file=deployer.dump {} (it asks for the password)")
     if file == _STREAM and sys.stdout.isatty():
         raise BackupError("A backup is nothing to look at.", hint="Redirect it into a file, or name one.")
     # Packing takes a processor for a while; the daemon and the commands come first.
     os.nice(10)
-    target = sys.stdout.buffer if file == _STREAM else file
-    size = making.make(context.installation, target, Actor(context.actor), with_key=with_key, force=force)
-    click.echo(f"The backup is written ({size / 1e6:,.1f} MB).", err=file == _STREAM)
-    key_file = context.installation.data_dir.key_file
+    # Unbuffered, so that nothing is left to be written where it ends early.
+    target = io.FileIO(sys.stdout.fileno(), "wb", closefd=False) if file == _STREAM else file
+    # Whoever ends it gets it tidied up: a copy of the database does not stay behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    made = making.make(config, target, Actor(context.actor), with_key=with_key, force=force)
+    click.echo(f"The backup is written ({made.size / 1e6:,.1f} MB).", err=file == _STREAM)
+    if made.unnoted:
+        click.echo(f"It could not be noted in the audit log. {made.unnoted}", err=True)
+    key_file = DataDir(config.data_dir).key_file
     if with_key:
         click.echo("It holds the key: whoever has this file can open every secret in it.", err=True)
     else:
@@ -56,7 +62,11 @@ def restore(context: Context, file: Path) -> None:
     from deployer.backups import restoring
 
     config = context.config
-    _refuse_postgresql(config, "pg_restore --clean --if-exists --dbname={} deployer.dump")
+    _refuse_postgresql(
+        config,
+        "pg_restore --no-owner --dbname={} deployer.dump (it asks for the password) into an empty database, with "
+        "Deployer stopped",
+    )
     source = sys.stdin.buffer if file == _STREAM else file
     done = restoring.restore(config, source, Actor(context.actor))
     click.echo(f"{config.data_dir} is as it was at {clock.iso(done.made_at)}.")
@@ -82,6 +92,5 @@ def _refuse_postgresql(config: Config, command: str) -> None:
     place = url._replace(netloc=url.netloc.replace(f":{url.password}@", "@"), query=query).geturl()
     raise BackupError(
         "The database is a PostgreSQL, which has tools of its own for this.",
-        hint=f"Run: {command.format(shlex.quote(place))} (it asks for the password), "
-        f"and keep {config.data_dir / 'key'} in another place.",
+        hint=f"Run: {command.format(shlex.quote(place))}, and keep {config.data_dir / 'key'} in another place.",
     )

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from deployer import journal
 from deployer.cli.context import Context
 from deployer.config import Config
 from deployer.errors import DeployerError
@@ -160,7 +161,9 @@ def _database(config: Config) -> Iterator[Finding]:
 
 
 def _quick_check(path: Path) -> str:
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PROBE_TIMEOUT_S)
+    from deployer.sqlite import address
+
+    connection = sqlite3.connect(address(path, "ro"), uri=True, timeout=PROBE_TIMEOUT_S)
     try:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         return str(verdict)
@@ -208,6 +211,7 @@ def _user(_config: Config) -> Iterator[Finding]:
 
 
 def _address(config: Config) -> Iterator[Finding]:
+    import http.client
     import urllib.error
     import urllib.request
 
@@ -229,6 +233,11 @@ def _address(config: Config) -> Iterator[Finding]:
             yield Finding(Level.OK, "address", f"{url} answers.")
     except urllib.error.HTTPError as error:
         yield Finding(Level.WARNING, "address", f"{url} answers with {error.code}.", "Is that this daemon?")
+    except http.client.HTTPException as error:
+        words = journal.one_line(str(error)) or type(error).__name__
+        yield Finding(
+            Level.WARNING, "address", f"{url} answers, but not as a web server: {words}.", "Is that this daemon?"
+        )
     except OSError as error:
         yield Finding(
             Level.WARNING,

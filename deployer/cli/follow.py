@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import click
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from deployer import clock
-from deployer.db import Database
+from deployer.db import Database, reason
 from deployer.deployments import logs, reading
 from deployer.models.deployment import ChunkKind, Command, Deployment, Status
 from deployer.security.control_sequences import only_colours
@@ -22,6 +24,7 @@ _COLOURS = {
 }
 _MARKS = {Status.SUCCESS: "✓", Status.CANCELLED: "–", Status.SUPERSEDED: "–"}
 _PATIENCE_S = 10.0
+_RETRY_S = 1.0
 _INTERRUPTED = 130
 """128 + SIGINT, as shells say it."""
 
@@ -49,13 +52,22 @@ def _print(database: Database, deployment_id: str, *, is_followed: bool) -> Stat
     after = 0
     shown: dict[str, Status] = {}
     line = _Line()
-    is_waiting = False
+    is_waiting = is_away = False
     while True:
         seen = database.bell.generation if is_followed else 0
-        with Session(database.engine) as session:
-            deployment = reading.find(session, deployment_id)
-            pieces, is_more = logs.pieces(session.connection(), deployment_id, after)
-            commands = list(deployment.commands)
+        try:
+            deployment, commands, pieces, is_more = _look(database, deployment_id, after)
+        except DBAPIError as error:
+            # A file's fault does not mend itself; a server comes back.
+            if not (is_followed and database.is_shared):
+                raise
+            if not is_away:
+                line.end()
+                click.echo(f"The database is away, and is waited for: {reason(error.orig)}.", err=True)
+            is_away = True
+            time.sleep(_RETRY_S)
+            continue
+        is_away = False
         if deployment.status is Status.QUEUED and not is_waiting:
             is_waiting = True
             click.echo(click.style(f"{deployment.ref} is queued", dim=True))
@@ -80,6 +92,16 @@ def _print(database: Database, deployment_id: str, *, is_followed: bool) -> Stat
             click.echo(click.style(f"{deployment.ref} {deployment.status}", dim=True))
             return deployment.status
         database.wait_for_change(seen, _PATIENCE_S)
+
+
+def _look(
+    database: Database, deployment_id: str, after: int
+) -> tuple[Deployment, list[Command], list[logs.LogPiece], bool]:
+    """A deployment with its commands, and its log behind a line; whether there is more of that."""
+    with Session(database.engine) as session:
+        deployment = reading.find(session, deployment_id)
+        pieces, is_more = logs.pieces(session.connection(), deployment_id, after)
+        return deployment, list(deployment.commands), pieces, is_more
 
 
 def _show_start(command: Command, shown: dict[str, Status]) -> None:

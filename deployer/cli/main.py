@@ -23,6 +23,23 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except DeployerError as error:
             raise click.ClickException(str(error)) from error
+        except Exception as error:
+            words = _of_the_database(error)
+            if words is None:
+                raise
+            raise click.ClickException(words) from error
+
+
+def _of_the_database(error: Exception) -> str | None:
+    """What a database says that cannot be used now; None of another error."""
+    # Loaded only where it is needed: it takes a while.
+    from sqlalchemy.exc import DBAPIError
+
+    from deployer.db import reason
+
+    if not isinstance(error, DBAPIError):
+        return None
+    return f"The database cannot be used: {reason(error.orig)}. See what is wrong with it: python app.py doctor"
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

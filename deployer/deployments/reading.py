@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
@@ -13,7 +14,7 @@ from deployer.errors import NotFound
 from deployer.models.audit import AuditEvent
 from deployer.models.base import table_of
 from deployer.models.delivery import Delivery, Verdict
-from deployer.models.deployment import QUEUED, RUNNING, Deployment, DeploymentEvent, Status
+from deployer.models.deployment import QUEUED, RUNNING, Deployment, DeploymentEvent, Status, last_success
 from deployer.models.project import Project
 from deployer.models.server import Server
 
@@ -114,10 +115,7 @@ def superseded_shas(connection: sa.Connection, deployment: Deployment) -> list[s
 def live_sha(connection: sa.Connection, project_id: str) -> str | None:
     """The commit that the last successful deployment of a project left."""
     return connection.scalar(
-        sa.select(Deployment.deployed_sha)
-        .where(Deployment.project_id == project_id, Deployment.status == Status.SUCCESS)
-        .order_by(Deployment.finished_at.desc(), Deployment.number.desc())
-        .limit(1)
+        sa.select(Deployment.deployed_sha).where(Deployment.number == last_success(project_id).scalar_subquery())
     )
 
 
@@ -159,6 +157,11 @@ def newest_of_each(session: Session) -> dict[str, Deployment]:
     return {deployment.project_id: deployment for deployment in found}
 
 
+def _is_here(project: Any) -> sa.ColumnElement[bool]:
+    """Whether a project's lane is one that this host opens, as claims have it."""
+    return sa.or_(project.server_id.is_not(None), project.host_id.is_(None), project.host_id == sa.bindparam("host"))
+
+
 _running = table_of(Deployment).alias()
 _at_work = table_of(Project).alias()
 _WAITS_FOR_NOTHING = (
@@ -167,11 +170,13 @@ _WAITS_FOR_NOTHING = (
     .join(Project, Project.id == Deployment.project_id)
     .where(
         Deployment.status == QUEUED,
+        _is_here(Project),
         ~sa.select(sa.literal(1))
         .where(
             _running.c.status == RUNNING,
             _at_work.c.id == _running.c.project_id,
             _at_work.c.server_id.is_not_distinct_from(Project.server_id),
+            _is_here(_at_work.c),
         )
         .correlate(Project)
         .exists(),
@@ -179,12 +184,18 @@ _WAITS_FOR_NOTHING = (
     .limit(1)
 )
 _NEWEST_START = (
-    sa.select(Deployment.id).where(Deployment.started_at.is_not(None)).order_by(Deployment.started_at.desc())
+    sa.select(DeploymentEvent.deployment_id)
+    .join(Deployment, Deployment.id == DeploymentEvent.deployment_id)
+    .join(Project, Project.id == Deployment.project_id)
+    .where(DeploymentEvent.event == Status.RUNNING, _is_here(Project))
+    .order_by(DeploymentEvent.id.desc())
+    .limit(1)
 )
 
 
-def standstill(connection: sa.Connection) -> str | None:
-    """Where something waits though nothing runs where it is to: what began last, which should be another one soon."""
-    if connection.scalar(_WAITS_FOR_NOTHING) is None:
+def standstill(connection: sa.Connection, host_id: str | None = None) -> str | None:
+    """Where something waits though nothing runs where it is to: what began last, which should be another one soon.
+    Of hosts that share a database it is that of this one: what waits for another's runner is not its affair."""
+    if connection.scalar(_WAITS_FOR_NOTHING, {"host": host_id}) is None:
         return None
-    return connection.scalar(_NEWEST_START.limit(1)) or ""
+    return connection.scalar(_NEWEST_START, {"host": host_id}) or ""

@@ -77,7 +77,8 @@ def _has_newer(connection: sa.Connection, project_id: str) -> bool:
 
 
 def _in_a_row(connection: sa.Connection, deployment_id: str) -> int:
-    """How many reruns, each of the one before, this deployment is the last of. A person's retry begins anew."""
+    """How many reruns, each of the one before, this deployment is the last of. A person's retry begins anew.
+    Where one of them is no longer kept, there may have been any number."""
     count = 0
     earlier: str | None = deployment_id
     while earlier is not None and count < MOST_IN_A_ROW:
@@ -86,7 +87,9 @@ def _in_a_row(connection: sa.Connection, deployment_id: str) -> int:
                 _deployments.c.id == earlier
             )
         ).first()
-        if row is None or row.trigger is not Trigger.RETRY or row.triggered_by is not None:
+        if row is None:
+            return MOST_IN_A_ROW
+        if row.trigger is not Trigger.RETRY or row.triggered_by is not None:
             break
         count += 1
         earlier = row.retry_of

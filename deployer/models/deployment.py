@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column, relationship
 
 from deployer.models.base import Base, partial
 from deployer.models.project import Project
@@ -245,3 +245,31 @@ class DeploymentEvent(Base):
     at: Mapped[datetime]
     event: Mapped[str] = mapped_column(sa.String(24))
     detail: Mapped[str | None] = mapped_column(sa.Text)
+
+
+def last_event(deployment_id: sa.ColumnElement[str] | InstrumentedAttribute[str]) -> sa.ScalarSelect[int]:
+    """The id of a deployment's last event. Those of deployments that have ended say in which order they did, whatever
+    the clocks said then: of one project only one runs at a time, and ids only grow."""
+    events = DeploymentEvent.__table__
+    return (
+        sa.select(sa.func.max(events.c.id))
+        .where(events.c.deployment_id == deployment_id)
+        .correlate_except(events)
+        .scalar_subquery()
+    )
+
+
+LOOK_BACK = 100
+"""Of a project's successes so many are looked at, the newest by their numbers: one may have jumped the queue."""
+
+
+def last_success(project_id: str) -> sa.Select[tuple[int]]:
+    """The number of the deployment that made what is live: the last of a project's successes to end."""
+    newest = (
+        sa.select(Deployment.number, last_event(Deployment.id).label("ended"))
+        .where(Deployment.project_id == project_id, Deployment.status == Status.SUCCESS)
+        .order_by(Deployment.number.desc())
+        .limit(LOOK_BACK)
+        .subquery()
+    )
+    return sa.select(newest.c.number).order_by(newest.c.ended.desc()).limit(1)

@@ -29,6 +29,10 @@ class NotificationStatus(StrEnum):
     GIVEN_UP = "given_up"  # could not be sent; the last error says why
 
 
+PENDING = sa.literal_column("'pending'", sa.String)
+"""Written out, so that SQLite uses the partial index of what is due."""
+
+
 class Notification(Base):
     __tablename__ = "notifications"
     __table_args__ = (

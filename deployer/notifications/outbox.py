@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from deployer import clock
 from deployer.models.base import table_of
-from deployer.models.deployment import Deployment, Status
-from deployer.models.notification import Notification, NotificationStatus, Occasion
+from deployer.models.deployment import Deployment, Status, last_event
+from deployer.models.notification import PENDING, Notification, NotificationStatus, Occasion
 from deployer.models.project import Project
 from deployer.models.setting import Setting
 
@@ -39,8 +39,6 @@ _deployments = table_of(Deployment)
 _projects = table_of(Project)
 _notifications = table_of(Notification)
 _settings = table_of(Setting)
-_PENDING = sa.literal_column("'pending'", sa.String)
-"""Written out, so that SQLite uses the partial index of what is due."""
 
 
 # What is owed ---------------------------------------------------------------------------------------------------
@@ -59,7 +57,7 @@ _SELECT_WISHES = (
     .where(_deployments.c.id == sa.bindparam("id"))
 )
 _newest = (
-    sa.select(_deployments.c.status, _deployments.c.finished_at)
+    sa.select(_deployments.c.status, last_event(_deployments.c.id).label("last_event"))
     .where(
         _deployments.c.project_id == sa.bindparam("project"),
         _deployments.c.id != sa.bindparam("id"),
@@ -70,7 +68,7 @@ _newest = (
     .subquery()
 )
 # The newest by their numbers, for which there is an index; of these the last to end: one may have jumped the queue.
-_SELECT_BEFORE = sa.select(_newest.c.status).order_by(_newest.c.finished_at.desc()).limit(1)
+_SELECT_BEFORE = sa.select(_newest.c.status).order_by(_newest.c.last_event.desc()).limit(1)
 _INSERT = _notifications.insert()
 
 
@@ -133,7 +131,7 @@ _SELECT_DUE = (
         _notifications.c.created_at,
         _notifications.c.next_attempt_at,
     )
-    .where(_notifications.c.status == _PENDING)
+    .where(_notifications.c.status == PENDING)
     .order_by(_notifications.c.next_attempt_at)
     .limit(1)
 )
@@ -194,6 +192,16 @@ def try_again(connection: sa.Connection, notification_id: str) -> bool:
     return row is not None
 
 
+def give_up_all(connection: sa.Connection, why: str) -> None:
+    """pending → given_up, of everything, in an installation that was made from a backup: what was sent since then is
+    not sent again."""
+    connection.execute(
+        _notifications.update()
+        .where(_notifications.c.status == PENDING)
+        .values(status=NotificationStatus.GIVEN_UP, last_error=why)
+    )
+
+
 def forget(connection: sa.Connection) -> None:
     """What was sent or given up long ago."""
     connection.execute(
@@ -210,7 +218,7 @@ def _change(connection: sa.Connection, due: Due, values: dict[str, Any]) -> bool
         _notifications.update()
         .where(
             _notifications.c.id == due.id,
-            _notifications.c.status == _PENDING,
+            _notifications.c.status == PENDING,
             _notifications.c.attempts == due.attempts,
         )
         .values(values)

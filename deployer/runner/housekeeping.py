@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from deployer import clock
+from deployer import clock, scratch
 from deployer.db import Database
 from deployer.deployments import runners
 from deployer.executors.base import RunState
@@ -77,11 +77,11 @@ def collect_finished(installation: Installation, executor: LocalExecutor) -> Non
 
 
 def clear_scratch(folder: Path) -> None:
-    """Remove what a web process that was killed left there: it may hold a key."""
+    """Remove what a process that was killed left there: it may hold a key."""
     oldest = time.time() - SCRATCH_KEPT_S
     for entry in os.scandir(folder):
         if entry.stat(follow_symlinks=False).st_mtime < oldest:
-            shutil.rmtree(entry.path, ignore_errors=True)
+            scratch.remove(Path(entry.path))
 
 
 def remove_mirrors(installation: Installation) -> None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from deployer import accounts, clock, invitations, logins, sessions
+from deployer import accounts, clock, invitations, logins, scratch, sessions
 from deployer.config import RetentionSettings
 from deployer.executors.local import LocalExecutor
 from deployer.models.user import Invitation, LoginSession, Throttle
@@ -109,6 +109,19 @@ def test_what_a_killed_web_process_left_in_the_scratch_folder_goes(installation)
     housekeeping.clear_scratch(scratch)
 
     assert [one.name for one in scratch.iterdir()] == ["young"]
+
+
+def test_what_somebody_is_at_in_the_scratch_folder_stays_however_long_it_takes(installation):
+    """A backup that goes through a slow pipe."""
+    with scratch.held(installation.data_dir.scratch, "slow-") as folder:
+        (folder / "deployer.db").write_text("a copy")
+        then = time.time() - 3600
+        os.utime(folder, (then, then))
+
+        housekeeping.clear_scratch(installation.data_dir.scratch)
+
+        assert (folder / "deployer.db").exists()
+    assert not folder.exists()
 
 
 def test_mirrors_of_projects_that_are_gone_go(installation, make_project):

@@ -26,6 +26,7 @@ LEVELS = {
     "patience": LEAVES,
     "open_files": LEAVES,
     "mail_addresses": LEAVES,
+    "scratch": LEAVES,
     "bell": DRIVERS,
     "db": DRIVERS,
     "sqlite": DRIVERS,

@@ -147,7 +147,7 @@ def test_a_data_folder_that_cannot_be_made_is_refused_with_what_to_do(tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(ConfigError, match=r"cannot be used.*storage\.data_dir"):
-        DataDir(tmp_path / "file" / "data").prepare()
+        DataDir(tmp_path / "file" / "data").opened().__enter__()
 
 
 def test_a_new_connection_to_a_database_in_use_does_not_disturb_it(installation, config):
@@ -159,7 +159,7 @@ def test_a_new_connection_to_a_database_in_use_does_not_disturb_it(installation,
 
 
 def test_an_upgrade_from_the_first_schema_keeps_every_row(config):
-    DataDir(config.data_dir).prepare()
+    config.data_dir.mkdir()
     command.upgrade(migrations.settings(config.database_url), "0001")
     with sqlite3.connect(config.database_path) as old:
         old.execute("PRAGMA foreign_keys = ON")

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from deployer import clock
 from deployer.config import SmtpSettings
 from deployer.deployments import claims, lifecycle
-from deployer.models import Notification
+from deployer.models import Deployment, Notification
 from deployer.models.deployment import Status
 from deployer.models.notification import Occasion
 from deployer.notifications import mail_settings, outbox
@@ -122,20 +122,26 @@ def test_another_projects_failure_makes_no_recovery(make_project, run, owed, sen
 def test_what_ended_last_counts_and_not_what_was_asked_for_last(make_project, run, owed, sends_mails, write):
     """A deployment that jumps the queue has the higher number, and ends before the other begins."""
     project = make_project(**{**NOTHING, "mail_on_recovery": True})
-    first = run(project, Status.SUCCESS)
-    second = run(project, Status.FAILED)
-    early = clock.now() - timedelta(hours=1)
-    write(
-        lambda c: c.execute(
-            sa.text("UPDATE deployments SET finished_at = :at WHERE id = :id"),
-            {"at": round(early.timestamp() * 1000), "id": second},
-        )
-    )
-    assert first
+    jumped = run(project, Status.FAILED)
+    run(project, Status.SUCCESS)
+    write(lambda c: c.execute(sa.update(Deployment).where(Deployment.id == jumped).values(number=100)))
+    assert owed() == ["recovery"]
 
     run(project, Status.SUCCESS)
 
-    assert owed() == []
+    assert owed() == ["recovery"]
+
+
+def test_what_ended_last_is_told_without_the_clock(make_project, run, owed, sends_mails, monkeypatch):
+    project = make_project(**{**NOTHING, "mail_on_recovery": True})
+    run(project, Status.FAILED)
+    true_now = clock.now
+    monkeypatch.setattr(clock, "now", lambda: true_now() - timedelta(hours=1))
+    run(project, Status.SUCCESS)
+
+    run(project, Status.SUCCESS)
+
+    assert owed() == ["recovery"]
 
 
 def test_while_no_mail_can_be_sent_nothing_is_owed(installation, make_project, run, owed, write):

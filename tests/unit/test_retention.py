@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from deployer import clock, retention
 from deployer.config import RetentionSettings
+from deployer.deployments import claims, lifecycle, reading
 from deployer.models import (
     AuditEvent,
     Base,
@@ -22,6 +23,7 @@ from deployer.models import (
 )
 from deployer.models.delivery import Verdict
 from deployer.models.deployment import Status, Trigger
+from deployer.models.notification import NotificationStatus
 from deployer.runner import trimming
 from tests.support.history import History
 
@@ -144,7 +146,7 @@ def test_what_has_not_ended_stays_however_many_there_are(history, trim, ids):
 def test_what_is_live_stays_however_old_it_is(history, trim, ids):
     history.deployment(days_ago=400)
     live = history.deployment(days_ago=300)
-    failed = [history.deployment(Status.FAILED, days_ago=1) for _ in range(4)]
+    failed = [history.deployment(Status.FAILED, days_ago=5) for _ in range(4)]
 
     trim(deployments=2, days=30)
 
@@ -152,14 +154,87 @@ def test_what_is_live_stays_however_old_it_is(history, trim, ids):
 
 
 def test_what_is_live_is_the_success_that_ended_last(history, trim, ids):
-    """One may have jumped the queue."""
-    jumped = history.deployment(days_ago=40)
-    history.deployment(days_ago=50)
+    """Another one jumped the queue."""
+    history.deployment(days_ago=50, number=2)
+    last = history.deployment(days_ago=40, number=1)
     newest = history.deployment(Status.FAILED)
 
     trim(days=30)
 
-    assert ids() == [jumped, newest]
+    assert ids() == [last, newest]
+
+
+def test_what_is_live_is_told_without_the_clock(installation, project, history, trim, ids):
+    """It was put back between the two: what ended last says the earlier time."""
+    history.deployment(days_ago=4, deployed_sha="1" * 40)
+    live = history.deployment(days_ago=5, deployed_sha="2" * 40)
+    newest = history.deployment(Status.FAILED)
+    with installation.database.read() as connection:
+        assert reading.live_sha(connection, project.id) == "2" * 40
+
+    trim(deployments=1)
+
+    assert ids() == [live, newest]
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.INTERRUPTED, Status.CANCELLED])
+@pytest.mark.parametrize("limits", [{"deployments": 1}, {"days": 1}])
+def test_what_was_given_up_stays_until_its_server_was_asked(history, trim, ids, status, limits):
+    """A command of it may run there still, and is known by its row alone."""
+    history.deployment(status, days_ago=3.1)
+    kept = [history.deployment(status, days_ago=2.9), history.deployment()]
+
+    trim(**limits)
+
+    assert ids() == kept
+
+
+@pytest.mark.parametrize("limits", [{"deployments": 1}, {"days": 1}])
+def test_what_a_forge_can_redeliver_stays(history, trim, ids, limits):
+    history.deployment(days_ago=3.1, delivery_guid="one")
+    history.deployment(days_ago=2.9)
+    kept = [
+        history.deployment(days_ago=2.9, delivery_guid="two"),
+        history.deployment(Status.SUPERSEDED, days_ago=2.9, delivery_guid="three"),
+        history.deployment(Status.SUPERSEDED),
+        history.deployment(),
+    ]
+
+    trim(**limits)
+
+    assert ids() == kept
+
+
+def test_a_redelivery_is_a_duplicate_however_little_is_kept(installation, project, operator, history, trim):
+    first = operator.push(project, "1" * 40, guid="one")
+    with installation.database.write() as connection:
+        claimed = claims.claim(connection, "runner", host_id=installation.host_id)
+        assert claimed == first.deployment_id
+        lifecycle.succeed(connection, claimed, "runner")
+    history.deployment()
+    trim(deployments=1)
+
+    again = operator.push(project, "1" * 40, guid="one")
+
+    assert again.decision.verdict is Verdict.DUPLICATE
+
+
+@pytest.mark.parametrize("limits", [{"deployments": 1}, {"days": 1}])
+def test_what_a_mail_is_still_to_tell_of_stays(installation, history, trim, ids, limits):
+    history.deployment(days_ago=9)
+    untold = history.deployment(days_ago=8)
+    newest = history.deployment()
+    with installation.database.write() as connection:
+        is_of_it = Notification.deployment_id == untold
+        connection.execute(sa.update(Notification).where(is_of_it).values(status=NotificationStatus.PENDING))
+
+    trim(**limits)
+    assert ids() == [untold, newest]
+
+    with installation.database.write() as connection:
+        connection.execute(sa.update(Notification).values(status=NotificationStatus.GIVEN_UP))
+    trim(**limits)
+    assert ids() == [newest]
 
 
 def test_a_projects_last_deployment_stays(history, trim, ids):

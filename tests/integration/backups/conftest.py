@@ -27,7 +27,7 @@ def backup(installation: Installation, tmp_path: Path) -> Callable[..., Path]:
 
     def backup(name: str = "backup.tar.gz", *, with_key: bool = False, force: bool = False) -> Path:
         file = tmp_path / name
-        making.make(installation, file, ADA, with_key=with_key, force=force)
+        making.make(installation.config, file, ADA, with_key=with_key, force=force)
         return file
 
     return backup

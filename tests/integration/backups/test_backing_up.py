@@ -16,10 +16,13 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 
-from deployer import settings
-from deployer.backups import making
+from deployer import migrations, scratch, settings
+from deployer.backups import making, restoring
+from deployer.config import StorageSettings
 from deployer.errors import BackupError
+from deployer.installation import Installation
 from deployer.models import AuditEvent
 from tests.integration.backups.conftest import ADA
 from tests.support.waiting import wait_until
@@ -52,7 +55,7 @@ def test_the_settings_are_in_it_where_they_are_a_file(installation, tmp_path):
     (tmp_path / "config.toml").write_text("[runner]\nmax_queued = 7\n")
     installation.config = replace(installation.config, source=str(tmp_path / "config.toml"))
 
-    making.make(installation, tmp_path / "b", ADA, with_key=False, force=False)
+    making.make(installation.config, tmp_path / "b", ADA, with_key=False, force=False)
 
     with tarfile.open(tmp_path / "b") as archive:
         assert archive.extractfile("config.toml").read() == b"[runner]\nmax_queued = 7\n"
@@ -88,11 +91,11 @@ def test_an_older_backup_is_not_overwritten_unless_forced(backup):
 
 def test_a_backup_that_fails_leaves_nothing(installation, tmp_path):
     with pytest.raises(BackupError, match="could not be written"):
-        making.make(installation, tmp_path / "nowhere" / "b", ADA, with_key=False, force=False)
+        making.make(installation.config, tmp_path / "nowhere" / "b", ADA, with_key=False, force=False)
 
     (tmp_path / "folder").mkdir()
     with pytest.raises(BackupError, match="could not be written"):
-        making.make(installation, tmp_path / "folder", ADA, with_key=False, force=True)
+        making.make(installation.config, tmp_path / "folder", ADA, with_key=False, force=True)
     assert not list(tmp_path.glob(".deployer-backup-*"))
 
 
@@ -101,7 +104,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(installation, small_disk):
         settings.put(connection, "large", "x" * 4_000_000)
 
     with pytest.raises(BackupError, match="could not be written"):
-        making.make(installation, small_disk / "b", ADA, with_key=False, force=False)
+        making.make(installation.config, small_disk / "b", ADA, with_key=False, force=False)
     assert not list(small_disk.iterdir())
 
 
@@ -114,14 +117,73 @@ def test_a_damaged_database_is_told_rather_than_backed_up(installation, config, 
         file.write(b"\xff" * 100_000)
 
     with pytest.raises(BackupError, match="damaged"):
-        making.make(installation, tmp_path / "b", ADA, with_key=False, force=False)
+        making.make(installation.config, tmp_path / "b", ADA, with_key=False, force=False)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%23b", "a b"])
+def test_a_data_folder_may_have_any_name(name, tmp_path, new_config):
+    there = replace(new_config, storage=StorageSettings(str(tmp_path / name / "data")))
+    installation = Installation.open(there)
+    seen = installation.database.bell.generation
+    with closing(sqlite3.connect(there.database_path)) as foreign, foreign:
+        foreign.execute("INSERT INTO settings (name, value) VALUES ('mine', 'kept')")
+    # Nobody rang: the bell looks at the database itself.
+    assert installation.database.wait_for_change(seen, 10) != seen
+    installation.database.dispose()
+
+    making.make(there, tmp_path / "b", ADA, with_key=False, force=False)
+
+    with database_of(tmp_path / "b", tmp_path) as database:
+        assert database.execute("SELECT value FROM settings WHERE name = 'mine'").fetchone() == ("kept",)
+    assert {path.name for path in tmp_path.iterdir()} == {name, "b", "deployer.db"}
+    assert restoring.restore(new_config, tmp_path / "b", ADA).ended == 0
+
+
+def test_a_database_without_our_tables_is_no_installation(config, installation, tmp_path):
+    installation.database.dispose()
+    for path in config.data_dir.glob("deployer.db*"):
+        path.unlink()
+    config.database_path.touch()
+
+    with pytest.raises(BackupError, match="holds no tables of Deployer"):
+        making.make(config, tmp_path / "b", ADA, with_key=False, force=False)
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_database_stays_of_the_version_that_it_is_of(new_config, tmp_path):
+    """The program was replaced, and before the first start of the new one a backup is made."""
+    new_config.data_dir.mkdir(mode=0o700)
+    command.upgrade(migrations.settings(new_config.database_url), "0001")
+
+    made = making.make(new_config, tmp_path / "b", ADA, with_key=False, force=False)
+
+    assert migrations.is_behind(new_config)
+    with tarfile.open(tmp_path / "b") as archive:
+        assert json.load(archive.extractfile("manifest.json"))["schema"] == "0001"
+    # Its audit log came later.
+    assert "audit_events" in made.unnoted
+    shutil.rmtree(new_config.data_dir)
+    restoring.restore(new_config, tmp_path / "b", ADA)
+    assert not migrations.is_behind(new_config)
+
+
+def test_what_an_earlier_one_left_goes_and_what_one_is_at_stays(backup, tmp_path):
+    left = tmp_path / ".deployer-backup-left"
+    left.mkdir()
+    (left / "deployer.db").write_text("a copy")
+    with scratch.held(tmp_path, ".deployer-backup-") as held:
+        backup()
+
+        assert not left.exists()
+        assert held.exists()
+    assert not list(tmp_path.glob(".deployer-backup-*"))
 
 
 def test_it_goes_to_a_stream_as_well(installation, backup):
     stream = io.BytesIO()
 
-    size = making.make(installation, stream, ADA, with_key=False, force=False)
+    size = making.make(installation.config, stream, ADA, with_key=False, force=False).size
 
     assert size == len(stream.getvalue())
     stream.seek(0)

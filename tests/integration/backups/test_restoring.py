@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -14,11 +15,15 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from deployer import migrations
+from deployer import accounts, invitations, migrations, sessions
 from deployer.backups import making, restoring
-from deployer.errors import BackupError, KeyFileError
+from deployer.config import StorageSettings
+from deployer.errors import BackupError, ConfigError, KeyFileError
 from deployer.models import AuditEvent, Notification
+from deployer.models.notification import NotificationStatus
+from deployer.models.user import Invitation, LoginSession
 from tests.integration.backups.conftest import ADA
+from tests.support.history import History
 from tests.support.operator import Operator
 from tests.support.runner_process import RunnerProcess
 from tests.support.waiting import wait_until
@@ -124,6 +129,32 @@ def test_what_had_not_ended_is_ended_and_does_not_run(
     assert marker.read_text() == "run\n"
 
 
+def test_what_ended_after_the_backup_lets_nobody_in_and_is_not_sent_again(
+    installation, operator, make_project, backup, restore, open_restored
+):
+    """A login, an invitation, a set-up link, and a mail: whether they are still good nobody knows any more."""
+    waiting = History(installation.database, make_project()).deployment()
+    with installation.database.write_session() as session:
+        user = accounts.new_user("ada", "ada@example.com", "correct horse battery", is_admin=True)
+        accounts.add(session, user)
+        sessions.begin(session, user, days=1, address="192.0.2.1", agent="a browser")
+        invitations.invite(session, "grace@example.com", is_admin=False, by="ada")
+        token = accounts.new_setup_token(session.connection())
+        session.execute(sa.update(Notification).values(status=NotificationStatus.PENDING))
+
+    restore(backup(with_key=True))
+
+    there = Operator(open_restored())
+    assert not there.rows(sa.select(LoginSession.token_hash))
+    assert not there.rows(sa.select(Invitation.id))
+    with there.database.read() as connection:
+        assert not accounts.is_setup_token(connection, token)
+        assert accounts.has_users(connection)
+    (mail,) = there.rows(sa.select(*Notification.__table__.columns))
+    assert (mail.deployment_id, mail.status) == (waiting, "given_up")
+    assert mail.last_error == "Given up: restored from a backup."
+
+
 def test_without_the_key_it_is_said_that_it_is_needed(
     make_project, installation, backup, restore, new_config, open_restored
 ):
@@ -167,7 +198,7 @@ def test_everything_is_for_its_user_alone(backup, restore, new_config):
 def test_the_settings_of_then_are_laid_beside(installation, restore, new_config, tmp_path):
     (tmp_path / "config.toml").write_text("[runner]\nmax_queued = 7\n")
     installation.config = replace(installation.config, source=str(tmp_path / "config.toml"))
-    making.make(installation, tmp_path / "b", ADA, with_key=False, force=False)
+    making.make(installation.config, tmp_path / "b", ADA, with_key=False, force=False)
 
     done = restore(tmp_path / "b")
 
@@ -216,6 +247,72 @@ def test_a_running_daemon_is_told_of(config, backup, runner):
 
     with pytest.raises(BackupError, match=r"A runner works on the data folder.*Stop Deployer"):
         restoring.restore(config, file, ADA)
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Have something done while a backup is being restored: ``meanwhile(act)``."""
+
+    def during(act):
+        check = restoring._check_key
+
+        def check_and_act(*given):
+            monkeypatch.setattr(restoring, "_check_key", check)
+            check(*given)
+            act()
+
+        monkeypatch.setattr(restoring, "_check_key", check_and_act)
+
+    return during
+
+
+def test_nobody_opens_or_fills_a_folder_that_is_being_filled(backup, restore, new_config, open_restored, meanwhile):
+    file = backup(with_key=True)
+
+    def others_come():
+        with pytest.raises(ConfigError, match=r"A backup is being restored.*Wait for its end"):
+            open_restored()
+        with pytest.raises(BackupError, match=r"Another process opens the data folder .* or restores"):
+            restore(file)
+
+    meanwhile(others_come)
+    restore(file)
+
+    assert {path.name for path in new_config.data_dir.iterdir()} == {"deployer.db", "key"}
+    open_restored()
+
+
+@pytest.mark.parametrize("name", ["deployer.db", "deployer.db-wal", "key"])
+def test_what_comes_into_the_folder_meanwhile_is_not_written_over(backup, restore, new_config, meanwhile, name):
+    meanwhile(lambda: (new_config.data_dir / name).write_text("mine"))
+
+    with pytest.raises(BackupError, match=r"is not empty|File exists"):
+        restore(backup(with_key=True))
+
+    assert [path.name for path in new_config.data_dir.iterdir()] == [name]
+    assert (new_config.data_dir / name).read_text() == "mine"
+
+
+def test_while_the_folder_is_opened_none_begins(backup, restore, new_config):
+    """It is still empty then, but for what the restore would find later."""
+    file = backup()
+    new_config.data_dir.mkdir()
+    fd = os.open(new_config.data_dir, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+
+    refused(restore, new_config, file, "Another process opens the data folder")
+    os.close(fd)
+    restore(file)
+
+
+def test_a_place_that_cannot_be_is_told(backup, config, tmp_path):
+    (tmp_path / "file").touch()
+    file = backup()
+
+    for place in ("file", "file/data", "x" * 300):
+        there = replace(config, storage=StorageSettings(str(tmp_path / place)))
+        with pytest.raises(BackupError, match="cannot be restored"):
+            restoring.restore(there, file, ADA)
 
 
 def test_another_key_than_the_backups_is_refused(backup, restore, new_config):
@@ -268,6 +365,14 @@ def test_a_database_that_is_not_sound_is_refused(backup, restore, new_config, re
     changed = repack(backup(), {"deployer.db": content}, {"files": {"deployer.db": digest}})
 
     refused(restore, new_config, changed, "is not sound")
+
+
+def test_a_database_without_our_tables_is_refused(backup, restore, new_config, repack):
+    digest = hashlib.sha256(b"").hexdigest()
+
+    changed = repack(backup(), {"deployer.db": b""}, {"files": {"deployer.db": digest}})
+
+    refused(restore, new_config, changed, "holds no tables of Deployer")
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", "a/../../escaped", "key"])

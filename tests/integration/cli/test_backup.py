@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import stat
 import subprocess
 import sys
 
 import pytest
 
+from deployer import settings
+from tests.support import database
 from tests.support.daemon import APP
 from tests.support.database import of_sqlite
 
@@ -63,6 +67,52 @@ def test_a_backup_goes_through_a_pipe(shell, operator, elsewhere):
 
 
 @of_sqlite
+def test_one_that_is_ended_leaves_no_copy_behind(shell, operator):
+    """Its reader does not read, so that it waits with the copy of the database beside it."""
+    with operator.database.write() as connection:
+        settings.put(connection, "large", os.urandom(1_000_000).hex())
+    argv = [sys.executable, str(APP), "backup", "-"]
+    place = operator.installation.data_dir.scratch
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(argv, cwd=shell.folder, env=shell.environment, **pipes) as made:
+        assert made.stdout.read(1) == b"\x1f"
+        assert list(place.glob(".deployer-backup-*/deployer.db"))
+
+        made.terminate()
+
+        assert made.wait(timeout=20) == 128 + signal.SIGTERM
+        assert made.stderr.read() == b""
+    assert list(place.iterdir()) == []
+
+
+@of_sqlite
+def test_one_that_cannot_be_noted_is_a_backup_all_the_same(shell, operator):
+    with database.locked(operator.installation.config):
+        said = shell("backup", "b")
+
+    assert said.stdout.startswith("The backup is written (")
+    assert (
+        "It could not be noted in the audit log. The database cannot be written: database is locked." in said.stderr
+    )
+    assert (shell.folder / "b").exists()
+
+
+@of_sqlite
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_a_place_that_cannot_be_is_told_in_one_line(shell, operator, command):
+    shell("backup", "b")
+
+    for words, given in (
+        ((command, "x" * 300), {}),
+        ((command, "b/c"), {}),
+        ((command, "b", *(["--force"] if command == "backup" else [])), {"DEPLOYER_STORAGE_DATA_DIR": "x" * 300}),
+    ):
+        said = shell(*words, code=1, **given).stderr
+        assert said.startswith("Error: ")
+        assert said.count("\n") == 1
+
+
+@of_sqlite
 def test_an_older_file_stays_unless_forced(shell, operator):
     (shell.folder / "b").write_text("mine")
 
@@ -111,9 +161,14 @@ def test_of_a_postgresql_the_right_command_is_told(shell):
     url = {"DEPLOYER_STORAGE_DATABASE_URL": place}
     shown = "'postgresql://deployer@db.example.com:5433/deployer?sslmode=require'"
 
+    asks = "(it asks for the password)"
     for command, words in (
-        ("backup", f"pg_dump --format=custom --file=deployer.dump {shown} (it asks for the password)"),
-        ("restore", f"pg_restore --clean --if-exists --dbname={shown} deployer.dump"),
+        ("backup", f"Run: pg_dump --format=custom --file=deployer.dump {shown} {asks}, and keep "),
+        (
+            "restore",
+            f"Run: pg_restore --no-owner --dbname={shown} deployer.dump {asks} into an empty database, with "
+            "Deployer stopped, and keep ",
+        ),
     ):
         said = shell(command, "b", code=1, **url)
         assert words in said.stderr

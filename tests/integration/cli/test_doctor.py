@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,53 @@ def test_an_address_without_tls_or_without_an_answer_is_a_warning(shell):
     assert findings(done)["address"] == "warn"
     assert "http://127.0.0.1:1 is not https." in done.stdout
     assert "http://127.0.0.1:1 does not answer: " in done.stdout
+
+
+def test_an_address_at_which_something_else_answers_is_a_warning(shell):
+    def greet(listening: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(10_000)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=greet, args=[listening], daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+        done = shell("doctor", DEPLOYER_SERVER_PUBLIC_URL=url)
+
+    assert findings(done)["address"] == "warn"
+    assert f"{url} answers, but not as a web server: SSH-2.0-OpenSSH_9.2." in done.stdout
+
+
+@of_sqlite
+@pytest.mark.parametrize("name", ["a#b", "a?b"])
+def test_a_data_folder_may_have_any_name(shell, name):
+    place = {"DEPLOYER_STORAGE_DATA_DIR": str(shell.folder / name)}
+    shell("project", "list", **place)
+
+    done = shell("doctor", **place)
+
+    assert findings(done)["database"] == "ok"
+    assert [path.name for path in shell.folder.iterdir()] == [name]
+
+
+@of_sqlite
+def test_a_page_that_is_damaged_is_told_in_one_line(shell, operator, make_project):
+    make_project()
+    operator.database.settle(wholly=True)
+    with operator.database.read() as connection:
+        page = connection.exec_driver_sql("SELECT rootpage FROM sqlite_schema WHERE name = 'projects'").scalar()
+    operator.database.dispose()
+    with operator.installation.config.database_path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+
+    said = shell("project", "list", code=1).stderr
+
+    assert said.startswith("Error: The database cannot be used: database disk image is malformed.")
+    assert said.count("\n") == 1
 
 
 def test_a_daemon_as_root_is_a_warning(shell):

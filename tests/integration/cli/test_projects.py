@@ -153,6 +153,7 @@ def test_a_project_is_shown_with_all_that_was_entered_and_no_secret(shell, opera
     shell(
         *("project", "create", "app", "--repo", URL, "--step", "git pull", "--step", "npm ci", "--timeout", "90"),
         *("--retries", "2", "--retry-wait", "30", "--poll-minutes", "5"),
+        *("--mail-on", "success,failure", "--mail-to", "ops@example.com"),
     )
     secret = project_secrets.open_secrets(
         stored(operator, "app"), operator.installation.vault
@@ -163,6 +164,14 @@ def test_a_project_is_shown_with_all_that_was_entered_and_no_secret(shell, opera
 
     said = [" ".join(line.split()) for line in lines.splitlines()]
     assert {"poll minutes 5", "keep days –", "auto deploy yes", "rerun interrupted no"} <= set(said)
+    assert {"mail on success yes", "mail on recovery no", "mail to ops@example.com"} <= set(said)
+    assert {name: document[name] for name in document if name.startswith("mail_")} == {
+        "mail_on_success": True,
+        "mail_on_failure": True,
+        "mail_on_recovery": False,
+        "mail_on_interruption": False,
+        "mail_to": "ops@example.com",
+    }
     assert said[-1] == "step 2 npm ci (timeout 90 s; tried again 2 times at most, 30 s apart)"
     assert (document["name"], document["poll_minutes"], document["rerun_interrupted"]) == ("app", 5, False)
     assert document["steps"][1] == {

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import subprocess
+import sys
 import time
 
 import psycopg
@@ -15,6 +16,7 @@ import pytest
 from deployer import counters, settings
 from deployer.models.deployment import Status
 from tests.support.browser import Browser
+from tests.support.daemon import APP
 from tests.support.disk import fill
 from tests.support.forge import Forge
 from tests.support.health import turns, unwell
@@ -237,3 +239,30 @@ def test_the_bell_is_heard_also_in_a_process_with_a_thousand_open_files(server, 
         for one in taken:
             os.close(one)
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+@pytest.mark.parametrize("command", ["logs", "deploy"])
+def test_who_follows_a_log_in_the_terminal_waits_for_the_database_and_goes_on(
+    server, make_daemon, operator, make_project, tmp_path, command
+):
+    daemon = make_daemon().start()
+    project = make_project(f"echo one; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo two")
+    words = ["logs", operator.deploy(project)] if command == "logs" else ["deploy", project.name]
+    argv = [sys.executable, str(APP), *words, "--follow"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(argv, cwd=daemon.folder, env=daemon.environment, text=True, **pipes) as following:
+        try:
+            while following.stdout.readline() != "one\n":
+                assert following.poll() is None, following.stderr.read()
+            server.stop()
+            assert following.stderr.readline().startswith("The database is away, and is waited for: ")
+            server.start()
+            (tmp_path / "go").touch()
+
+            said, errors = following.communicate(timeout=60)
+        finally:
+            following.kill()
+
+    assert following.returncode == 0, said + errors
+    assert said.startswith("two\n")
+    assert "Traceback" not in errors

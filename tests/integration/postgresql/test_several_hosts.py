@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from deployer import clock
+from deployer import clock, health
 from deployer.config import Config, GitSettings, RunnerSettings, StorageSettings
-from deployer.deployments import claims, command_lifecycle, lifecycle, runners
+from deployer.deployments import claims, command_lifecycle, lifecycle, reading, runners
 from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.executors import processes
+from deployer.health import RunnerWatch
 from deployer.installation import Installation
 from deployer.models import Runner
 from deployer.models.deployment import CommandKind
@@ -341,3 +342,45 @@ def test_each_deployment_that_is_taken_over_is_told_of_when_it_is_ours(one, two,
         now.seconds += runners.BEAT_S
 
     assert seen == [1, 2]
+
+
+def test_what_waits_for_another_host_is_no_standstill_here_and_what_that_one_does_hides_none(one, two, repository):
+    project = two.operator.make_project(repository.url, ["true"], name="there")
+    elsewhere = two.operator.deploy(project)
+    with one.installation.database.read() as connection:
+        assert reading.standstill(connection, one.id) is None
+        assert reading.standstill(connection, two.id) == ""
+
+    begin(two, elsewhere)
+    waiting = one.operator.deploy(one.operator.make_project(repository.url, ["true"], name="here"))
+
+    with one.installation.database.read() as connection:
+        assert reading.standstill(connection, one.id) == ""
+        assert reading.standstill(connection, two.id) is None
+    begin(one, waiting)
+    again = one.operator.deploy(one.operator.make_project(repository.url, ["true"], name="another"))
+    with one.installation.database.write() as connection:
+        lifecycle.succeed(connection, waiting, "runner of one")
+    with one.installation.database.read() as connection:
+        # What began last here, though there something began, too.
+        assert reading.standstill(connection, one.id) == waiting
+    begin(one, again)
+    with one.installation.database.read() as connection:
+        assert reading.standstill(connection, one.id) is None
+
+
+def test_the_runners_health_is_of_this_host(one, two, repository, monkeypatch):
+    """A push waits for a project of the other host, where no runner is; here there is nothing to do."""
+    monkeypatch.setattr(RunnerWatch, "_sign", lambda _: None)
+    monkeypatch.setattr(health, "STUCK_AFTER_S", 0.0)
+    two.operator.deploy(two.operator.make_project(repository.url, ["true"], name="there"))
+    one.runner.start().wait_until_ready()
+    watch = RunnerWatch(one.installation)
+
+    assert watch.look().is_ok
+    assert watch.look().is_ok
+
+
+def begin(host: Host, deployment_id: str) -> None:
+    with host.installation.database.write() as connection:
+        assert lifecycle.begin(connection, deployment_id, f"runner of {host.config.data_dir.name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from deployer import retention
 from deployer.deployments import claims, lifecycle, reruns
 from deployer.errors import LostClaim
 from deployer.models.deployment import Status
@@ -111,6 +112,20 @@ def test_after_three_reruns_in_a_row_a_person_decides_and_then_it_begins_anew(op
     operator.retry(ids[-1])
     interrupt_the_next(installation)
     assert len(queued(operator)) == 1
+
+
+def test_reruns_come_to_an_end_where_little_is_kept(operator, installation, make_project):
+    """The one that began it all is removed, and the count does not begin anew with that."""
+    operator.deploy(make_project(rerun_interrupted=True))
+    first = interrupt_the_next(installation)
+    interrupt_the_next(installation)
+    with installation.database.write() as connection:
+        retention.remove(connection, retention.portion(connection, [first], 1_000_000))
+
+    last = interrupt_the_next(installation)
+
+    assert queued(operator) == []
+    assert "; not run again, since" in operator.deployment(last).cause
 
 
 def test_what_somebody_wanted_to_end_is_not_run_again(operator, installation, make_project):
