@@ -64,9 +64,10 @@ class Bell(ABC):
 
     def listen(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called from the watcher's thread at each change. It must not block."""
+        # First, because it may fail: who tries again is called once, all the same.
+        self._ensure_watcher()
         with self._listening:
             self._listeners.append(callback)
-        self._ensure_watcher()
 
     def forget(self, callback: Callable[[], None]) -> None:
         """Call it no more: once this returns, no call of it is under way, and what it uses can be closed."""
