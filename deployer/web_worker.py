@@ -21,8 +21,8 @@ from gunicorn.workers.gthread import ThreadWorker
 from werkzeug.exceptions import RequestTimeout
 
 from deployer import open_files, systemd
-from deployer.api.streams import Stream
-from deployer.closing_lane import ClosingLane
+from deployer.api.streams import Stream, limit_streams
+from deployer.closing_lane import MOST, ClosingLane
 from deployer.hook_lane import HookLane
 from deployer.hooks import PREFIX
 from deployer.installation import Installation
@@ -33,6 +33,9 @@ log = logging.getLogger("deployer")
 
 OTHER_CONNECTIONS = 1000
 """Beside the viewers': requests, and kept connections."""
+
+RESERVED_CONNECTIONS = 200
+"""Which viewers never take, because webhooks must find a place. Of fewer than twice so many it is half."""
 
 OTHER_FILES = 200
 """Beside connections: the database's files, above all."""
@@ -45,6 +48,7 @@ def run(
     server = installation.config.server
     bell = installation.database.bell
     connections = _room_for(server.max_streams + OTHER_CONNECTIONS)
+    limit_streams(app, min(server.max_streams, viewers_among(connections)))
 
     class Web(BaseApplication):  # type: ignore[misc]
         def load_config(self) -> None:
@@ -91,7 +95,7 @@ def run(
             # Threads do not survive a fork, so the lanes begin here.
             self.hook_lane = HookLane(self, app.extensions["deployer.hooks"], server.trusted_proxies)
             self.stream_lane = StreamLane(self, installation.database, silence_s)
-            self.closing_lane = ClosingLane(self)
+            self.closing_lane = ClosingLane(self, max(1, min(MOST, connections // 8)))
             super().init_process()
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -165,15 +169,22 @@ def run(
         worker.init_process()
 
 
+def viewers_among(connections: int) -> int:
+    """How many of so many connections viewers may take."""
+    return max(1, connections - min(RESERVED_CONNECTIONS, connections // 2))
+
+
 def _room_for(connections: int) -> int:
     """How many connections there may be at once: as many, or what the limit of open files leaves."""
     limit = open_files.make_room(connections + OTHER_FILES)
     if limit >= connections + OTHER_FILES:
         return connections
+    left = max(2, limit - OTHER_FILES)
     log.warning(
-        "only %d files may be open at once, which leaves room for %d connections. "
+        "only %d files may be open at once, which leaves room for %d connections, of them %d live pages. "
         "Raise the limit (ulimit -n, or LimitNOFILE= of the unit), or lower server.max_streams",
         limit,
-        max(1, limit - OTHER_FILES),
+        left,
+        viewers_among(left),
     )
-    return max(1, limit - OTHER_FILES)
+    return left
