@@ -64,9 +64,10 @@ class Bell(ABC):
 
     def listen(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called from the watcher's thread at each change. It must not block."""
+        # First, because it may fail: who tries again is called once, all the same.
+        self._ensure_watcher()
         with self._listening:
             self._listeners.append(callback)
-        self._ensure_watcher()
 
     def forget(self, callback: Callable[[], None]) -> None:
         """Call it no more: once this returns, no call of it is under way, and what it uses can be closed."""
@@ -119,19 +120,34 @@ class FileBell(Bell):
             os.utime(self._path)
 
     def _open(self) -> Callable[[], None]:
-        from inotify_simple import INotify, flags
-
         self._path.touch(mode=0o600, exist_ok=True)
-        inotify = INotify()
-        inotify.add_watch(str(self._path), flags.ATTRIB | flags.MODIFY)
+        inotify = self._inotify()
         known = self._safe_probe(-1)
         return lambda: self._watch(inotify, known)
 
-    def _watch(self, inotify: INotify, known: int) -> None:
+    def _inotify(self) -> INotify | None:
+        """None where the kernel gives no more of them: the net is enough to notice everything, a little later."""
+        from inotify_simple import INotify, flags
+
+        try:
+            inotify = INotify()
+            inotify.add_watch(str(self._path), flags.ATTRIB | flags.MODIFY)
+        except OSError as error:
+            log.warning(
+                "changes are noticed after up to %s s, because inotify(7) cannot be used: %s. "
+                "Raise fs.inotify.max_user_instances, and start again",
+                NET_INTERVAL_S,
+                error,
+            )
+            return None
+        return inotify
+
+    def _watch(self, inotify: INotify | None, known: int) -> None:
         poller = select.poll()
-        poller.register(inotify.fileno(), select.POLLIN)
+        if inotify:
+            poller.register(inotify.fileno(), select.POLLIN)
         while True:
-            if poller.poll(NET_INTERVAL_S * 1000):
+            if poller.poll(NET_INTERVAL_S * 1000) and inotify:
                 inotify.read(timeout=0)
                 # Our own commits ring too. The probe's number is taken as well, so that the net does not ring again.
                 known = self._safe_probe(known)

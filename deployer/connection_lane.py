@@ -29,6 +29,7 @@ class ConnectionLane:
         self._name = name
         self._poller = select.epoll()
         self._connections: dict[int, Any] = {}
+        self._is_refusing = False
         self._coming: deque[Any] = deque()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller.register(self._wake_fd, select.EPOLLIN)
@@ -48,11 +49,14 @@ class ConnectionLane:
     def _last_turn(self) -> None:
         """The worker stops; afterwards all connections are closed."""
 
+    def _goes_on(self) -> bool:
+        return bool(self._worker.alive)
+
     def _wake(self) -> None:
         os.eventfd_write(self._wake_fd, 1)
 
     def _work(self) -> None:
-        while self._worker.alive:
+        while self._goes_on():
             try:
                 self._turn()
             except Exception:
@@ -75,14 +79,25 @@ class ConnectionLane:
     def _take_in(self) -> None:
         while self._coming:
             conn = self._coming.popleft()
-            conn.sock.setblocking(False)
-            self._connections[conn.sock.fileno()] = conn
-            self._poller.register(conn.sock.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
-            self._begin(conn)
+            fd = conn.sock.fileno()
+            self._connections[fd] = conn
+            try:
+                conn.sock.setblocking(False)
+                self._poller.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
+                self._begin(conn)
+                self._is_refusing = False
+            except Exception as error:
+                # Its sender comes again, perhaps every second: that is told once.
+                if not self._is_refusing:
+                    log.exception("the %s cannot take connections in: %s", self._name, error)
+                self._is_refusing = True
+                self._leave(conn, goes_on=False)
 
     def _leave(self, conn: Any, *, goes_on: bool) -> None:
         fd = conn.sock.fileno()
-        if self._connections.pop(fd, None):
-            with contextlib.suppress(OSError):
-                self._poller.unregister(fd)
+        if self._connections.get(fd) is not conn:
+            return  # it has left already
+        del self._connections[fd]
+        with contextlib.suppress(OSError, ValueError):
+            self._poller.unregister(fd)
         self._worker.lane_is_done(conn, goes_on=goes_on)

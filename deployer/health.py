@@ -79,9 +79,13 @@ class Health:
     def checks(self, patience_s: float = LIMIT_S) -> list[Check]:
         """What each part is found to be now, or was a moment ago. Returns within ``patience_s``, in seconds."""
         deadline = time.monotonic() + patience_s
-        for question in self._questions.values():
-            question.begin(lambda found: found.kept_s)
-        found = [self._found(name, *one.answer(deadline)) for name, one in self._questions.items()]
+        unasked = {name for name, question in self._questions.items() if not _can_begin(question)}
+        found = [
+            Check(name, False, _UNASKED, "no thread could be had")
+            if name in unasked
+            else self._found(name, *question.answer(deadline))
+            for name, question in self._questions.items()
+        ]
         self._tell(found)
         return found
 
@@ -115,6 +119,20 @@ _SLOW = {
     "key": "The key file does not answer. Look at its disk.",
     "runner": "Whether the runner works cannot be told in time. Look at the disk and the database.",
 }
+
+
+_UNASKED = (
+    "It could not be looked at: the daemon gets no more threads. Raise the limit (TasksMax= of the unit, or "
+    "ulimit -u), or end what takes them."
+)
+
+
+def _can_begin(question: Question[Check]) -> bool:
+    try:
+        question.begin(lambda found: found.kept_s)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _careful(name: str, look: Callable[[], Check]) -> Callable[[], Check]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from werkzeug.exceptions import RequestTimeout
 
 from deployer import clock, project_secrets
 from deployer.delivery_writer import DeliveryWriter
@@ -37,7 +38,7 @@ MAX_BODY_BYTES = 25 * 1024 * 1024
 """GitHub sends at most 25 MB ("Webhook events and payloads", payload cap)."""
 
 BODY_PATIENCE_S = 60.0
-"""For the whole body; each read of it has `server.SILENCE_S`."""
+"""For the whole body. Our own web process holds each wait for its next bytes to that (`deployer.request_reader`)."""
 
 RETRY_AFTER_S = 60
 
@@ -260,7 +261,6 @@ def _read_body(environ: Environ) -> bytes:
                 raise _Refusal(_TOO_LARGE)
             if time.monotonic() > deadline:
                 raise _Refusal(_TOO_SLOW)
-    except (TimeoutError, BlockingIOError) as error:
-        # The listening socket's SO_RCVTIMEO, which every connection inherits.
+    except (RequestTimeout, TimeoutError, BlockingIOError) as error:
         raise _Refusal(_TOO_SLOW) from error
     return parts[0] if len(parts) == 1 else b"".join(parts)

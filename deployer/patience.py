@@ -51,14 +51,23 @@ class Question(Generic[T]):
         self._asked_at: float | None = None
 
     def begin(self, keep_s: Callable[[T], float]) -> None:
-        """Ask, unless somebody does, or the last answer is younger than ``keep_s`` says of it."""
+        """Ask, unless somebody does, or the last answer is younger than ``keep_s`` says of it.
+
+        Raises RuntimeError where no thread can be had; the next one who comes tries again.
+        """
         with self._changed:
             if self._asked_at is not None:
                 return
             if self._answer is not None and time.monotonic() < self._answered_at + keep_s(self._answer):
                 return
             self._asked_at = time.monotonic()
-        threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        except BaseException:
+            with self._changed:
+                self._asked_at = None
+                self._changed.notify_all()
+            raise
 
     def answer(self, deadline: float) -> tuple[T | None, float]:
         """The newest answer there is at ``deadline`` (of time.monotonic), and for how many seconds a newer one has

@@ -99,7 +99,9 @@ class StreamLane(ConnectionLane):
 
     def _turn(self) -> None:
         for conn, what in self._poll(self._patience_s()):
-            self._attend(self._viewers[conn], what)
+            # Who was told something while others came in may have left.
+            if viewer := self._viewers.get(conn):
+                self._attend(viewer, what)
         self._look()
         self._work_off(time.monotonic() + BACKLOG_S)
         if time.monotonic() >= self._beat_at:
@@ -173,14 +175,15 @@ class StreamLane(ConnectionLane):
             self._queue(viewer)
 
     def _leave(self, conn: Any, *, goes_on: bool) -> None:
-        viewer = self._viewers.pop(conn)
-        viewer.has_left = True
-        viewer.rest = b""
-        viewer.stream.close()
-        watched = viewer.watched
-        watched.viewers.discard(viewer)
-        if not watched.viewers:
-            del self._watched[watched.feed.subject]
+        conn.stream.close()
+        # None where taking it in failed.
+        if viewer := self._viewers.pop(conn, None):
+            viewer.has_left = True
+            viewer.rest = b""
+            watched = viewer.watched
+            watched.viewers.discard(viewer)
+            if not watched.viewers:
+                del self._watched[watched.feed.subject]
         super()._leave(conn, goes_on=goes_on)
 
     def _dismiss(self, viewers: Iterable[_Viewer]) -> None:

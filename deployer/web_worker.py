@@ -16,19 +16,26 @@ from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.util import write_error
 from gunicorn.workers.gthread import ThreadWorker
+from werkzeug.exceptions import RequestTimeout
 
 from deployer import open_files, systemd
-from deployer.api.streams import Stream
+from deployer.api.streams import Stream, limit_streams
+from deployer.closing_lane import MOST, ClosingLane
 from deployer.hook_lane import HookLane
 from deployer.hooks import PREFIX
 from deployer.installation import Installation
+from deployer.request_reader import WORDS, RequestReader
 from deployer.stream_lane import StreamLane
 
 log = logging.getLogger("deployer")
 
 OTHER_CONNECTIONS = 1000
 """Beside the viewers': requests, and kept connections."""
+
+RESERVED_CONNECTIONS = 200
+"""Which viewers never take, because webhooks must find a place. Of fewer than twice so many it is half."""
 
 OTHER_FILES = 200
 """Beside connections: the database's files, above all."""
@@ -41,6 +48,7 @@ def run(
     server = installation.config.server
     bell = installation.database.bell
     connections = _room_for(server.max_streams + OTHER_CONNECTIONS)
+    limit_streams(app, min(server.max_streams, viewers_among(connections)))
 
     class Web(BaseApplication):  # type: ignore[misc]
         def load_config(self) -> None:
@@ -64,6 +72,9 @@ def run(
                 if isinstance(answered, Stream):
                     begin_stream(start_response.__self__, answered)
                     return ()
+                if getattr(environ["wsgi.input"], "failed", False):
+                    # Where the next request would begin is unknown.
+                    start_response.__self__.force_close()
                 return answered
 
             return answer
@@ -84,6 +95,7 @@ def run(
             # Threads do not survive a fork, so the lanes begin here.
             self.hook_lane = HookLane(self, app.extensions["deployer.hooks"], server.trusted_proxies)
             self.stream_lane = StreamLane(self, installation.database, silence_s)
+            self.closing_lane = ClosingLane(self, max(1, min(MOST, connections // 8)))
             super().init_process()
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -100,6 +112,19 @@ def run(
             """There is no arbiter to end with; the shell that started this process may go."""
             return True
 
+        def handle(self, conn: Any) -> Any:
+            if conn.parser is None:
+                conn.parser = RequestReader(self.cfg, conn.sock, conn.client, silence_s)
+            return super().handle(conn)
+
+        def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+            """What is answered where no request could be read."""
+            if isinstance(exc, RequestTimeout):
+                with contextlib.suppress(OSError):
+                    write_error(client, 408, "Request Timeout", WORDS)
+            else:
+                super().handle_error(req, client, addr, exc)
+
         def handle_request(self, req: Any, conn: Any) -> Any:
             conn.is_of_hooks = req.path.startswith(PREFIX)
             conn.stream = None
@@ -107,7 +132,8 @@ def run(
             return super().handle_request(req, conn)
 
         def finish_request(self, conn: Any, fs: Any) -> None:
-            """A stream goes to its lane, and a connection that is kept after a webhook to the lane of webhooks."""
+            """A stream goes to its lane, a connection that is kept after a webhook to the lane of webhooks, and one
+            that is not kept to the closing lane: gunicorn would wait for its sender on this thread, which accepts."""
             if stream := getattr(conn, "stream", None):
                 if self.alive:
                     self.stream_lane.add(conn)
@@ -115,11 +141,16 @@ def run(
                     stream.close()
                     self._close(conn)
                 return
-            is_kept = not fs.cancelled() and fs.exception() is None and fs.result() is True
-            if is_kept and self.alive and conn.is_of_hooks and not conn.parser.unreader.buf.getvalue():
+            # True: it is kept; something else that is true: it is to wait, because nothing came yet.
+            outcome = not fs.cancelled() and fs.exception() is None and fs.result()
+            if outcome is True and self.alive and conn.is_of_hooks and not conn.parser.unreader.buf.getvalue():
                 self.hook_lane.add(conn)
-            else:
+            elif outcome:
                 super().finish_request(conn, fs)
+            elif conn.sock.fileno() < 0:
+                self._close(conn)
+            else:
+                self.closing_lane.add(conn)
 
         def lane_is_done(self, conn: Any, *, goes_on: bool) -> None:
             """A lane gives a connection back: to be handled by a thread, or to be closed."""
@@ -138,15 +169,22 @@ def run(
         worker.init_process()
 
 
+def viewers_among(connections: int) -> int:
+    """How many of so many connections viewers may take."""
+    return max(1, connections - min(RESERVED_CONNECTIONS, connections // 2))
+
+
 def _room_for(connections: int) -> int:
     """How many connections there may be at once: as many, or what the limit of open files leaves."""
     limit = open_files.make_room(connections + OTHER_FILES)
     if limit >= connections + OTHER_FILES:
         return connections
+    left = max(2, limit - OTHER_FILES)
     log.warning(
-        "only %d files may be open at once, which leaves room for %d connections. "
+        "only %d files may be open at once, which leaves room for %d connections, of them %d live pages. "
         "Raise the limit (ulimit -n, or LimitNOFILE= of the unit), or lower server.max_streams",
         limit,
-        max(1, limit - OTHER_FILES),
+        left,
+        viewers_among(left),
     )
-    return max(1, limit - OTHER_FILES)
+    return left

@@ -12,6 +12,7 @@ const announcer = document.getElementById("announcer");
 const template = document.getElementById("command");
 const SHOWN_CHARACTERS = 2_000_000;
 const RETRY_MS = 5000;
+const page = document.getElementById("main").dataset.source;
 
 let last = Number(list.dataset.lastSeq);
 let present = list.dataset.present;
@@ -186,8 +187,28 @@ function open() {
     note.textContent = "Reconnecting…";
     note.dataset.state = "lost";
     // An answer that is no stream (too many viewers, a restart behind a proxy) ends the browser's own tries.
-    if (source.readyState === EventSource.CLOSED) setTimeout(open, RETRY_MS);
+    if (source.readyState === EventSource.CLOSED) again();
   };
+}
+
+async function again() {
+  const { status, redirected } = await fetch(page, { method: "HEAD" }).catch(() => ({ status: 0 }));
+  if (redirected || status === 401) logIn();
+  else if (status === 404) end("This deployment was removed");
+  else setTimeout(open, RETRY_MS);
+}
+
+function logIn() {
+  const link = document.createElement("a");
+  link.href = `/login?next=${encodeURIComponent(page)}`;
+  link.textContent = "Log in again";
+  end(link, " to go on watching");
+}
+
+// There is nothing more to come.
+function end(...words) {
+  source.close();
+  note.replaceChildren(...words);
 }
 
 if (template) {

@@ -14,11 +14,16 @@ export async function swap(ids) {
     return true;
   }
   const fresh = new DOMParser().parseFromString(text, "text/html");
+  const said = [];
   for (const id of ids) {
     const old = document.getElementById(id);
     const part = fresh.getElementById(id);
-    if (old && part && essence(old) !== essence(part)) replace(old, part);
+    if (!old || !part || essence(old) === essence(part)) continue;
+    if (part.dataset.say && part.dataset.say !== old.dataset.say) said.push(part.dataset.say);
+    replace(old, part);
   }
+  // Together: of what is said one after the other a screen reader may tell the last alone.
+  if (said.length) document.getElementById("announcer").textContent = said.join("; ");
   return true;
 }
 
@@ -34,12 +39,8 @@ function essence(part) {
 
 function replace(old, part) {
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
-  const said = old.dataset.say;
   old.replaceWith(part);
   if (focused) again(part, focused)?.focus();
-  if (part.dataset.say && part.dataset.say !== said) {
-    document.getElementById("announcer").textContent = part.dataset.say;
-  }
   document.dispatchEvent(new Event("swapped"));
 }
 

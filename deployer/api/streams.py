@@ -23,6 +23,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
+from flask.sansio.app import App
 from flask.typing import ResponseReturnValue
 
 from deployer import sessions
@@ -49,8 +50,12 @@ _LAST_NUMBER = 2**31 - 1
 
 @blueprint.record_once
 def _make_places(state: BlueprintSetupState) -> None:
-    limit = state.app.extensions["deployer"].config.server.max_streams
-    state.app.extensions[_PLACES] = threading.BoundedSemaphore(limit)
+    limit_streams(state.app, state.app.extensions["deployer"].config.server.max_streams)
+
+
+def limit_streams(app: App, most: int) -> None:
+    """How many streams there may be at once. Before the first one."""
+    app.extensions[_PLACES] = threading.BoundedSemaphore(most)
 
 
 @blueprint.get("/deployments/<deployment_id>/stream")

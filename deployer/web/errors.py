@@ -60,6 +60,7 @@ def answer(status: int, message: str) -> Response:
 _WORDS = {
     404: "There is no such page.",
     405: "This address does not take that kind of request.",
+    408: "The request came too slowly.",
     413: "What was sent is too large.",
 }
 

@@ -45,6 +45,14 @@ def environment(folder: Path, **settings: object) -> dict[str, str]:
     return {**inherited, "PYTHONUNBUFFERED": "1", **named}
 
 
+def altered(change: str, command: str = "web") -> list[str]:
+    """What starts a daemon in which some lines of Python ran first: ``daemon.start(altered("…"))``."""
+    run = (
+        f"import runpy, sys; sys.argv = [{str(APP)!r}, {command!r}]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    return [sys.executable, "-c", f"{change}\n{run}"]
+
+
 class Daemon:
     """One installation with its processes. ``greeting`` is the line that a start prints."""
 

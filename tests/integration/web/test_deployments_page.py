@@ -203,7 +203,8 @@ def test_a_failed_deployment_is_retried_from_either_step_and_both_pages_say_so(m
     first = operator.wait_for_end(operator.deploy(make_project("echo one", StepInput("exit 3", name="restart"))))
     page = member.get(f"/deployments/{first.id}").page
     assert retry_buttons(page) == {"Retry from the failed step": "failed", "Retry": ""}
-    assert page.find(id="retry-from").attributes["title"] == "restart"
+    described_by = page.find(id="retry-from").attributes["aria-describedby"]
+    assert page.find(id=described_by).words == "The failed step is restart."
     assert "Deploy this commit again" not in buttons(page)
 
     from_failed = member.post(f"/deployments/{first.id}/retry", {"from": "failed"})
