@@ -32,13 +32,13 @@ class Database:
 
             self.engine = postgresql.make_engine(config.database_url)
             self.bell = postgresql.NotifyBell(self.engine)
-            self._is_unavailable = postgresql.is_unavailable
+            self._is_unavailable, self._words = postgresql.is_unavailable, postgresql.words
             # Between statements others may commit: each sees what is there by then, and its guards decide.
             writer = self.engine.execution_options(isolation_level="READ COMMITTED")
         else:
             self.engine = sqlite.make_engine(config.database_url)
             self.bell = sqlite.Bell(config.data_dir / "bell", config.database_path)
-            self._is_unavailable = sqlite.is_unavailable
+            self._is_unavailable, self._words = sqlite.is_unavailable, sqlite.words
             writer = self.engine.execution_options(is_writing=True)
         self._beside = writer
         self._alone = writer.execution_options(is_alone=True)
@@ -69,6 +69,16 @@ class Database:
         """A snapshot to read from."""
         with self.engine.connect() as connection:
             yield connection
+
+    def words(self, error: BaseException) -> str:
+        """What keeps the database from taking a write, and what to do: a sentence without the words of its driver,
+        which may name paths."""
+        cause: BaseException | None = error
+        found = ""
+        while cause is not None and not found:
+            found = self._words(cause)
+            cause = getattr(cause, "orig", None) or cause.__cause__
+        return "The database " + (found or "cannot be written. The daemon's log says why.")
 
     def wait_for_change(self, seen: int, timeout_s: float) -> int:
         """Block until something was committed after generation ``seen``, here or in another process."""

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import logging
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -155,30 +154,8 @@ def _database(installation: Installation) -> Check:
         with installation.database.write() as connection:
             counters.add(connection, PROBES, 1)
     except (StorageUnavailable, DBAPIError) as error:
-        return Check("database", False, database_words(error), str(error))
+        return Check("database", False, installation.database.words(error), str(error))
     return Check("database", True, "It can be written.")
-
-
-_SQLITE_WORDS = {
-    sqlite3.SQLITE_FULL: "cannot be written: its disk is full. Make room there.",
-    sqlite3.SQLITE_BUSY: "cannot be written: another program keeps it locked. End that program, or wait for it.",
-    sqlite3.SQLITE_LOCKED: "cannot be written: another program keeps it locked. End that program, or wait for it.",
-    sqlite3.SQLITE_READONLY: "cannot be written: it, or its disk, is read-only. Make it writable for the daemon.",
-    sqlite3.SQLITE_PERM: "cannot be opened. Give it back to the daemon's user.",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened. Give it back to the daemon's user, or restore a backup.",
-    sqlite3.SQLITE_CORRUPT: "is damaged. Restore a backup.",
-    sqlite3.SQLITE_NOTADB: "is damaged. Restore a backup.",
-    sqlite3.SQLITE_IOERR: "cannot be read or written: its disk fails or is full. See what the kernel says of it.",
-}
-
-
-def database_words(error: BaseException) -> str:
-    """What keeps the database from taking a write, without the words of its driver, which may name paths."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, sqlite3.Error):
-        cause = getattr(cause, "orig", None) or cause.__cause__
-    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-    return "The database " + _SQLITE_WORDS.get(code, "cannot be written. The daemon's log says why.")
 
 
 def _mib(size: int) -> str:

@@ -80,6 +80,32 @@ def is_unavailable(error: BaseException | None) -> bool:
     return isinstance(error, psycopg.OperationalError | psycopg.InternalError)
 
 
+_NO_ANSWER = "is away: its server does not answer. Start it, or look at the network between."
+_REFUSED = "refuses the daemon. Correct storage.database_url, or what the server allows."
+_WORDS = {
+    None: _NO_ANSWER,
+    "53100": "cannot be written: its server's disk is full. Make room there.",
+    "53300": "takes no more connections. Raise max_connections on its server.",
+    "55P03": "cannot be written: another program keeps it locked. End that program, or wait for it.",
+    "25006": "cannot be written: its server only reads. Name the primary in storage.database_url.",
+    "25P03": "took longer than it may. The host, or its disk, is overloaded.",
+    "57P01": _NO_ANSWER,
+    "57P02": _NO_ANSWER,
+    "57P03": "is away: its server is starting or stopping. It is waited for.",
+    "28000": _REFUSED,
+    "28P01": _REFUSED,
+    "3D000": "is not there. Make it, or correct storage.database_url.",
+    "42501": "cannot be written: the daemon's user may not. Make that user its owner.",
+    "58030": "cannot be read or written: its server's disk fails. See what that says of it.",
+}
+"""By the server's codes (https://www.postgresql.org/docs/15/errcodes-appendix.html); None: it sent none."""
+
+
+def words(error: BaseException | None) -> str:
+    """What keeps the database from being used, and what to do; empty where that is not known."""
+    return _WORDS.get(error.sqlstate, "") if isinstance(error, psycopg.Error) else ""
+
+
 class NotifyBell(Bell):
     """Rung by NOTIFY within the transaction, so that it sounds exactly when that is committed; heard by LISTEN."""
 

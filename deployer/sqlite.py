@@ -67,6 +67,24 @@ def is_unavailable(error: BaseException | None) -> bool:
     return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, wrong)
 
 
+_WORDS = {
+    sqlite3.SQLITE_FULL: "cannot be written: its disk is full. Make room there.",
+    sqlite3.SQLITE_BUSY: "cannot be written: another program keeps it locked. End that program, or wait for it.",
+    sqlite3.SQLITE_LOCKED: "cannot be written: another program keeps it locked. End that program, or wait for it.",
+    sqlite3.SQLITE_READONLY: "cannot be written: it, or its disk, is read-only. Make it writable for the daemon.",
+    sqlite3.SQLITE_PERM: "cannot be opened. Give it back to the daemon's user.",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened. Give it back to the daemon's user, or restore a backup.",
+    sqlite3.SQLITE_CORRUPT: "is damaged. Restore a backup.",
+    sqlite3.SQLITE_NOTADB: "is damaged. Restore a backup.",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: its disk fails or is full. See what the kernel says of it.",
+}
+
+
+def words(error: BaseException | None) -> str:
+    """What keeps the database from being used, and what to do; empty where that is not known."""
+    return _WORDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "")
+
+
 def prepare_connection(connection: sqlite3.Connection, _record: Any) -> None:
     """Give a new SQLite connection our rules."""
     # The driver would begin transactions by its own rules; `_begin` does it by ours.
