@@ -8,11 +8,11 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     # Built when a WSGI server asks for it, so that the command line need not load the web part.
     if name == "app":
-        from deployer import config
+        from deployer import config_file
         from deployer.application import create_app
         from deployer.installation import Installation
 
-        return create_app(Installation.open(config.load()))
+        return create_app(Installation.open(config_file.load()))
     raise AttributeError(name)
 
 

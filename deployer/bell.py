@@ -47,7 +47,7 @@ class Bell(ABC):
     @abstractmethod
     def _open(self) -> Callable[[], None]:
         """Begin to watch: what is committed after this returns is noticed. Returns what the watcher's thread runs,
-        which calls `_announce` at each change."""
+        which calls `announce` at each change."""
 
     @property
     def generation(self) -> int:
@@ -76,9 +76,10 @@ class Bell(ABC):
     def close(self) -> None:
         """Wake this process's waiters for good: it is about to end."""
         self.is_closed = True
-        self._announce()
+        self.announce()
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Wake this process's waiters, as a change does."""
         with self._condition:
             self._generation += 1
             self._condition.notify_all()
@@ -134,12 +135,12 @@ class FileBell(Bell):
                 inotify.read(timeout=0)
                 # Our own commits ring too. The probe's number is taken as well, so that the net does not ring again.
                 known = self._safe_probe(known)
-                self._announce()
+                self.announce()
             else:
                 seen = self._safe_probe(known)
                 if seen != known:
                     known = seen
-                    self._announce()
+                    self.announce()
 
     def _safe_probe(self, fallback: int) -> int:
         try:

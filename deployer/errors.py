@@ -86,6 +86,10 @@ class ServerRefused(ExecutorError):
     """A server does not let us in, and will not before a person does something about it."""
 
 
+class ServerUnfit(ServerRefused):
+    """A server lets us in, but can run no commands as it is."""
+
+
 class HostKeyChanged(ServerRefused):
     """A server showed another host key than the pinned one. ``offered`` is that key, as ``type base64``."""
 

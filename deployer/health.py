@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
 
-from deployer.deployments import queue, reading
+from deployer import counters
+from deployer.deployments import reading
 from deployer.errors import KeyFileError, StorageUnavailable
 from deployer.installation import DataDir, Installation
 from deployer.patience import Question
@@ -134,7 +135,7 @@ def _database(installation: Installation) -> Check:
     # Only a commit tells: what is rolled back never reaches a disk, full or not.
     try:
         with installation.database.write() as connection:
-            queue.count(connection, PROBES, 1)
+            counters.add(connection, PROBES, 1)
     except (StorageUnavailable, DBAPIError) as error:
         return Check("database", False, database_words(error), str(error))
     return Check("database", True, "It can be written.")

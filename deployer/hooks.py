@@ -20,9 +20,9 @@ import msgspec
 import sqlalchemy as sa
 
 from deployer import clock, project_secrets
-from deployer.deliveries import DeliveryWriter
+from deployer.delivery_writer import DeliveryWriter
 from deployer.deployments import verdicts
-from deployer.deployments.queue import Recorded, Request
+from deployer.deployments.deliveries import Recorded, Request
 from deployer.deployments.verdicts import Decision
 from deployer.errors import PayloadInvalid, SecretUnreadable, SignatureInvalid, StorageUnavailable
 from deployer.installation import Installation

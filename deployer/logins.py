@@ -11,9 +11,8 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import audit, clock, two_factor
+from deployer import audit, clock, counters, two_factor
 from deployer.db import Database
-from deployer.deployments import queue
 from deployer.errors import DeployerError, InvalidInput
 from deployer.models.user import Throttle, User
 from deployer.security import passwords
@@ -177,7 +176,7 @@ class _Refusals:
             self._written_at = time.monotonic()
             number, self._waiting = self._waiting, 0
         with database.write() as connection:
-            queue.count(connection, REFUSED, number)
+            counters.add(connection, REFUSED, number)
 
 
 _refusals: dict[int, _Refusals] = {}

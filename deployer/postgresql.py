@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,14 @@ from deployer.bell import Bell
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+log = logging.getLogger("deployer.bell")
+
 LOCK_TIMEOUT_MS = 5_000
 """As long as SQLite waits for its lock."""
 
-IDLE_IN_TRANSACTION_MS = 15_000
-"""A host that is stopped in the middle of a transaction must not hold up the others for ever."""
+IDLE_IN_TRANSACTION_MS = 5_000
+"""A host that is stopped in the middle of a transaction must not hold up the others for longer than they wait for a
+lock."""
 
 WRITE_LOCK = 0x6465706C6F79
 """The advisory lock of write transactions; any number that other programs on the database do not use."""
@@ -111,9 +115,12 @@ class NotifyBell(Bell):
                     listening = self._listen()
                     wait_s = RECONNECT_S[0]
                     # What was committed meanwhile nobody told of.
-                    self._announce()
+                    self.announce()
                 self._hear(listening)
-            except (psycopg.Error, OSError):
+            except Exception as error:
+                # Nobody would wake this process's waiters any more: whatever it is, a new connection may do.
+                if not isinstance(error, psycopg.Error | OSError):
+                    log.exception("the bell failed, and is begun anew")
                 if listening:
                     with contextlib.suppress(psycopg.Error):
                         listening.close()
@@ -123,8 +130,10 @@ class NotifyBell(Bell):
 
     def _hear(self, listening: psycopg.Connection[Any]) -> None:
         """Wait for word, and pass it on."""
-        ready, _, _ = select.select([listening.fileno()], [], [], NET_INTERVAL_S)
-        if not ready:
+        # Not select(2): in a process with a thousand viewers the descriptor may lie beyond what that can wait for.
+        poller = select.poll()
+        poller.register(listening.fileno(), select.POLLIN)
+        if not poller.poll(NET_INTERVAL_S * 1000):
             listening.execute("SELECT 1")
             return
         # Takes what has arrived, without waiting for more.
@@ -132,7 +141,7 @@ class NotifyBell(Bell):
             pass
         if listening.closed:
             raise psycopg.OperationalError("the listening connection was closed")
-        self._announce()
+        self.announce()
 
 
 class _WithoutNul(StrDumper):

@@ -18,7 +18,14 @@ from sqlalchemy.orm import Session
 
 from deployer import audit, clock, servers
 from deployer.audit import Actor
-from deployer.errors import ConnectionLost, ExecutorError, HostKeyChanged, SecretUnreadable, ServerRefused
+from deployer.errors import (
+    ConnectionLost,
+    ExecutorError,
+    HostKeyChanged,
+    SecretUnreadable,
+    ServerRefused,
+    ServerUnfit,
+)
 from deployer.executors.base import Answer, Run, RunState
 from deployer.executors.ssh import SshExecutor
 from deployer.executors.ssh_connection import Address
@@ -146,6 +153,8 @@ def check(address: Address, extra_path: list[str]) -> Report:
     except ConnectionLost as error:
         mend = "Check host, port and firewall, and that sshd runs there."
         findings.append(Finding(Level.FAILURE, "connection", str(error), mend))
+    except ServerUnfit as error:
+        findings.append(Finding(Level.FAILURE, "commands", str(error.args[0]), error.hint))
     except ServerRefused as error:
         findings.append(Finding(Level.FAILURE, "login", str(error.args[0]), error.hint))
     except ExecutorError as error:

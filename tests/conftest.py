@@ -40,7 +40,9 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installation's data folder whose database is as the migrations make it. Made once; others begin with a copy
     of that database."""
     folder = tmp_path_factory.mktemp("empty") / "data"
-    Installation.open(Config(storage=database.storage(folder))).database.dispose()
+    config = Config(storage=database.storage(folder))
+    database.begin(config.storage.database_url)
+    Installation.open(config).database.dispose()
     return folder
 
 

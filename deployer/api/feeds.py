@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from deployer.api import serializers
 from deployer.db import Database
-from deployer.deployments import reading
+from deployer.deployments import logs, reading
 from deployer.models.deployment import Deployment
 
 PORTION_BYTES = 64 * 1024
@@ -115,7 +115,7 @@ class LogFeed:
                 return
             states = [("deployment", serializers.live_deployment(deployment))]
             states += [("command", serializers.command_state(command)) for command in deployment.commands]
-            self._last_seq = reading.last_seq(session.connection(), self._id)
+            self._last_seq = logs.last_seq(session.connection(), self._id)
             self._ended_as = deployment.status.value if deployment.finished_at else None
         self._take(states)
 
@@ -138,7 +138,7 @@ class LogFeed:
         frames = [one.frame(after) for one in self._states if one.version > place.version]
         if after < self._last_seq:
             with self._database.read() as connection:
-                pieces, is_more = reading.pieces(
+                pieces, is_more = logs.pieces(
                     connection, self._id, after, until=self._last_seq, portion_bytes=PORTION_BYTES
                 )
             frames += map(_log_frame, pieces)
@@ -149,7 +149,7 @@ class LogFeed:
         return Portion(b"".join(frames), LogPlace(after, self._version), is_last)
 
 
-def _log_frame(piece: reading.LogPiece) -> bytes:
+def _log_frame(piece: logs.LogPiece) -> bytes:
     return b'id: %d\ndata: {"type":"log","seq":%d,"command":%b,"kind":%b,"text":%b}\n\n' % (
         piece.seq,
         piece.seq,

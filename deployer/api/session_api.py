@@ -7,10 +7,10 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from deployer.api import serializers
-from deployer.deployments import queue, reading, retry
+from deployer.deployments import logs, queue, reading, retry
 from deployer.errors import MailError, NotFound, SecretUnreadable
 from deployer.models.project import Project
-from deployer.web.context import changing, installation, me, orm
+from deployer.web.context import actor, changing, installation, me, orm
 from deployer.web.errors import json_error
 
 blueprint = Blueprint("session_api", __name__)
@@ -54,14 +54,8 @@ def retry_deployment(deployment_id: str) -> ResponseReturnValue:
         found = reading.find(orm.session(), deployment_id)
     except NotFound as error:
         return json_error(404, str(error))
-    with changing("deployment.retry_requested", found.ref, retry.in_words(from_failed)) as session:
-        new_id = retry.retry(
-            session.connection(),
-            found.id,
-            me().user.username,
-            installation().config.runner.max_queued,
-            from_failed=from_failed,
-        )
+    max_queued = installation().config.runner.max_queued
+    new_id = retry.ask(installation().database, actor(), found, max_queued, from_failed=from_failed)
     return jsonify(success=True, deployId=new_id)
 
 
@@ -77,7 +71,7 @@ def show(deployment_id: str) -> ResponseReturnValue:
         success=True,
         deployment=serializers.deployment(deployment),
         logs=[
-            serializers.log_entry(command, reading.log_of(connection, command, MAX_LOG_BYTES))
+            serializers.log_entry(command, logs.of_command(connection, command, MAX_LOG_BYTES))
             for command in deployment.commands
             if command.started_at is not None
         ],

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployer import config
+from deployer import config_file
 from deployer.config import Config
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Context:
 
     @functools.cached_property
     def config(self) -> Config:
-        return config.load(self._config_file)
+        return config_file.load(self._config_file)
 
     @functools.cached_property
     def installation(self) -> Installation:

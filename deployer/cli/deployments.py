@@ -40,19 +40,14 @@ def retry(context: Context, deployment: str, from_failed: bool, follow: bool) ->
     """Run the commit of DEPLOYMENT (its id, or DEP-0042) again."""
     from sqlalchemy.orm import Session
 
+    from deployer.audit import Actor
     from deployer.deployments import reading
     from deployer.deployments import retry as again
 
     with Session(context.installation.database.engine) as session:
         found = reading.find(session, deployment)
-    with context.changing("deployment.retry_requested", found.ref, again.in_words(from_failed)) as session:
-        new_id = again.retry(
-            session.connection(),
-            found.id,
-            context.actor,
-            context.config.runner.max_queued,
-            from_failed=from_failed,
-        )
+    database, max_queued = context.installation.database, context.config.runner.max_queued
+    new_id = again.ask(database, Actor(context.actor), found, max_queued, from_failed=from_failed)
     _enqueued(context, new_id, follow=follow)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from deployer import clock
 from deployer.db import Database
-from deployer.deployments import reading
+from deployer.deployments import logs, reading
 from deployer.models.deployment import ChunkKind, Command, Deployment, Status
 from deployer.security.control_sequences import only_colours
 
@@ -54,7 +54,7 @@ def _print(database: Database, deployment_id: str, *, is_followed: bool) -> Stat
         seen = database.bell.generation if is_followed else 0
         with Session(database.engine) as session:
             deployment = reading.find(session, deployment_id)
-            pieces, is_more = reading.pieces(session.connection(), deployment_id, after)
+            pieces, is_more = logs.pieces(session.connection(), deployment_id, after)
             commands = list(deployment.commands)
         if deployment.status is Status.QUEUED and not is_waiting:
             is_waiting = True

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from deployer.cli import project_options as options
+from deployer.cli import project_options
 from deployer.cli.context import Context
+from deployer.cli.project_options import Given
 
 
 @click.group()
@@ -26,64 +27,16 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON."
     "--repo", required=True, help="The repository's address: https://…, ssh://… or git@host:owner/name.git."
 )
 @click.option("--branch", default="main", show_default=True)
-@options.steps
-@options.timeout
-@options.retries
-@options.retry_wait
-@click.option("--server", default="", help="The server that it is deployed to (default: this host).")
-@click.option("--path", default="", help="The working copy (default: in a folder of Deployer's own).")
-@click.option("--shell", type=click.Choice(["sh", "bash"]), default="sh", show_default=True)
-@options.auto
-@options.rerun
-@options.poll
-@options.keep
-@options.keep_days
-@options.mail_on
-@options.mail_to
+@project_options.taken
 @_json
 @click.pass_obj
-def create(
-    context: Context,
-    name: str,
-    repo: str,
-    branch: str,
-    steps: tuple[str, ...],
-    timeout: int | None,
-    retries: int | None,
-    retry_wait: int | None,
-    server: str,
-    path: str,
-    shell: str,
-    auto_deploy: bool | None,
-    rerun_interrupted: bool | None,
-    poll_minutes: int | None,
-    keep_deployments: int | None,
-    keep_days: int | None,
-    mail_on: str | None,
-    mail_to: str | None,
-    as_json: bool,
-) -> None:
+def create(context: Context, name: str, repo: str, branch: str, as_json: bool, given: Given) -> None:
     """Make a project; prints the webhook's address and secret."""
     from deployer import project_secrets, projects
     from deployer.projects import ProjectInput
 
     installation = context.installation
-    wanted = ProjectInput(
-        name=name,
-        repository_url=repo,
-        branch=branch,
-        steps=options.entered_steps(steps, timeout, retries, retry_wait),
-        server=server,
-        path=path,
-        shell=shell,
-        auto_deploy=auto_deploy is not False,
-        rerun_interrupted=rerun_interrupted is True,
-        poll_minutes=poll_minutes or None,
-        keep_deployments=keep_deployments or None,
-        keep_days=keep_days or None,
-        mail_to=mail_to or "",
-        **options.mail_switches(mail_on),
-    )
+    wanted = ProjectInput(name=name, repository_url=repo, branch=branch, **given.settings())
     with context.changing("project.created", name) as session:
         made = projects.create(
             session, wanted, config=context.config, data_dir=installation.data_dir, vault=installation.vault
@@ -189,41 +142,10 @@ def table(rows: list[list[str]]) -> str:
 @click.option("--name", "new_name")
 @click.option("--repo")
 @click.option("--branch")
-@options.steps
-@options.timeout
-@options.retries
-@options.retry_wait
-@click.option("--server", help="The server that it is deployed to; “local” is this host.")
-@click.option("--path")
-@click.option("--shell", type=click.Choice(["sh", "bash"]))
-@options.auto
-@options.rerun
-@options.poll
-@options.keep
-@options.keep_days
-@options.mail_on
-@options.mail_to
+@project_options.taken
 @click.pass_obj
 def edit(
-    context: Context,
-    name: str,
-    new_name: str | None,
-    repo: str | None,
-    branch: str | None,
-    steps: tuple[str, ...],
-    timeout: int | None,
-    retries: int | None,
-    retry_wait: int | None,
-    server: str | None,
-    path: str | None,
-    shell: str | None,
-    auto_deploy: bool | None,
-    rerun_interrupted: bool | None,
-    poll_minutes: int | None,
-    keep_deployments: int | None,
-    keep_days: int | None,
-    mail_on: str | None,
-    mail_to: str | None,
+    context: Context, name: str, new_name: str | None, repo: str | None, branch: str | None, given: Given
 ) -> None:
     """Change what is given; steps, if any are given, replace the whole list."""
     from deployer import projects
@@ -232,28 +154,12 @@ def edit(
     with context.changing("project.changed", new_name or name, f"was {name}" if new_name else None) as session:
         present = projects.find(session, name)
         wanted = projects.as_input(present, installation.data_dir)
-        changes: dict[str, Any] = {
-            "name": new_name,
-            "repository_url": repo,
-            "branch": branch,
-            "server": server,
-            # A directory of the former place means nothing at another one.
-            "path": "" if path is None and server is not None else path,
-            "shell": shell,
-            "auto_deploy": auto_deploy,
-            "rerun_interrupted": rerun_interrupted,
-            "mail_to": mail_to,
-            **options.mail_switches(mail_on),
-            "steps": options.entered_steps(steps, timeout, retries, retry_wait) or None,
-        }
-        numbers = {"poll_minutes": poll_minutes, "keep_deployments": keep_deployments, "keep_days": keep_days}
-        given = {key: value for key, value in changes.items() if value is not None}
-        # Nothing is said by 0, and left as it was by nothing.
-        given |= {key: value or None for key, value in numbers.items() if value is not None}
+        typed = {"name": new_name, "repository_url": repo, "branch": branch}
+        changes = {key: value for key, value in typed.items() if value is not None} | given.settings()
         projects.update(
             session,
             present,
-            replace(wanted, **given),
+            replace(wanted, **changes),
             config=context.config,
             data_dir=installation.data_dir,
         )

@@ -20,7 +20,21 @@ _IS_IDLE = (
     .where(_same_project.c.project_id == _deployments.c.project_id, _same_project.c.status == RUNNING)
     .exists()
 )
-_QUEUED_AND_IDLE = sa.and_(_deployments.c.status == QUEUED, _IS_IDLE, _projects.c.id == _deployments.c.project_id)
+_running = _deployments.alias()
+_neighbour = _projects.alias()
+# One at a time per server, whichever host is at it; of its own host a runner knows that it is at one thing.
+_SERVER_IS_IDLE = (
+    ~sa.select(sa.literal(1))
+    .where(
+        _running.c.status == RUNNING,
+        _neighbour.c.id == _running.c.project_id,
+        _neighbour.c.server_id == _projects.c.server_id,
+    )
+    .exists()
+)
+_QUEUED_AND_IDLE = sa.and_(
+    _deployments.c.status == QUEUED, _IS_IDLE, _SERVER_IS_IDLE, _projects.c.id == _deployments.c.project_id
+)
 # Of hosts that share a database each has projects of its own; what has a server any host can deploy there.
 _IS_OF_LANE = sa.and_(
     _projects.c.server_id.is_not_distinct_from(sa.bindparam("server")),

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from deployer import clock
@@ -67,11 +68,15 @@ class PlannedCommand:
 def plan(connection: sa.Connection, deployment_id: str, commands: Iterable[PlannedCommand]) -> None:
     """Write down, once, what a deployment will run: later edits of the project do not change it.
 
-    Also another try of a command, in the transaction that ends the one before it.
+    Also another try of a command, in the transaction that ends the one before it. Raises LostClaim where they are
+    there already: by another runner, or by a commit of this one that was not answered.
     """
     rows = [one.row(deployment_id) for one in commands]
     if rows:
-        connection.execute(_commands.insert(), rows)
+        try:
+            connection.execute(_commands.insert(), rows)
+        except IntegrityError as error:
+            raise LostClaim(f"The commands of {deployment_id} are written down already.") from error
 
 
 _IS_CLAIMED = (

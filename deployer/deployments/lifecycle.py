@@ -200,6 +200,24 @@ def canceller(connection: sa.Connection, deployment_id: str, runner_id: str) -> 
     return found
 
 
+_HOLD = (
+    sa.select(sa.literal(1))
+    .where(
+        _deployments.c.id == sa.bindparam("id"),
+        _deployments.c.runner_id == sa.bindparam("runner"),
+        _deployments.c.status == RUNNING,
+    )
+    .with_for_update(read=True)
+)
+
+
+def hold(connection: sa.Connection, deployment_id: str, runner_id: str) -> None:
+    """Until the transaction's end nobody else can take or end a deployment, for one that is not alone: what it writes
+    is then there before whoever comes next looks. Raises LostClaim."""
+    if connection.scalar(_HOLD, {"id": deployment_id, "runner": runner_id}) is None:
+        raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")
+
+
 def succeed(connection: sa.Connection, deployment_id: str, runner_id: str) -> None:
     _end(connection, deployment_id, runner_id, Status.SUCCESS, None)
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from deployer.commands import git
 from deployer.models.base import table_of
-from deployer.models.deployment import FOLLOWS_BRANCH, QUEUED, Deployment, Trigger
+from deployer.models.deployment import QUEUED, Deployment, Trigger
 from deployer.models.project import Project, Step
 
 MOST_IN_A_ROW = 3
@@ -39,14 +39,16 @@ def after_interruption(connection: sa.Connection, deployment_id: str) -> tuple[s
     Both are empty where its project does not ask for it.
     """
     old = connection.execute(
-        sa.select(_deployments, _projects.c.rerun_interrupted)
+        sa.select(_deployments, _projects.c.rerun_interrupted, _projects.c.branch.label("project_branch"))
         .join(_projects, _projects.c.id == _deployments.c.project_id)
         .where(_deployments.c.id == deployment_id)
     ).first()
     if old is None or not old.rerun_interrupted or old.cancel_requested_at is not None:
         return "", None
-    if _has_newer_push(connection, old.project_id, old.branch):
-        return "; not run again, since a newer push waits", None
+    if old.branch != old.project_branch:
+        return "; not run again, since the project deploys another branch by now", None
+    if _has_newer(connection, old.project_id):
+        return "; not run again, since a newer deployment waits", None
     if _in_a_row(connection, deployment_id) >= MOST_IN_A_ROW:
         return f"; not run again, since it was by itself {MOST_IN_A_ROW} times in a row", None
     # A first step that pulls and does more cannot give way to a certain commit, and brings the newest.
@@ -64,13 +66,11 @@ def after_interruption(connection: sa.Connection, deployment_id: str) -> tuple[s
     return "; the deployment is run again by itself", rerun
 
 
-def _has_newer_push(connection: sa.Connection, project_id: str, branch: str) -> bool:
+def _has_newer(connection: sa.Connection, project_id: str) -> bool:
     found = connection.scalar(
         sa.select(sa.literal(1)).where(
             _deployments.c.status == QUEUED,
-            FOLLOWS_BRANCH,
             _deployments.c.project_id == project_id,
-            _deployments.c.branch == branch,
         )
     )
     return found is not None

@@ -8,8 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from deployer import clock
+from deployer import audit, clock
+from deployer.audit import Actor
 from deployer.commands import git
+from deployer.db import Database
 from deployer.deployments import lifecycle, queue
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.errors import InvalidInput, InvalidTransition, NotFound
@@ -35,6 +37,18 @@ class Resumption:
     from_step: int
     name: str
     skipped: Mapping[int, str] = field(default_factory=dict)
+
+
+def ask(
+    database: Database, actor: Actor, deployment: Deployment, max_queued: int, *, from_failed: bool = False
+) -> str:
+    """Retry a deployment because a person asks for it, which the audit log notes; the new one's id.
+
+    Raises what `retry` does.
+    """
+    how = "from the failed step" if from_failed else "from the first step"
+    with audit.changing(database, actor, "deployment.retry_requested", deployment.ref, how) as session:
+        return retry(session.connection(), deployment.id, actor.name, max_queued, from_failed=from_failed)
 
 
 def retry(
@@ -83,11 +97,6 @@ def retry(
     )
     lifecycle.enqueue(connection, [new])
     return new.id
-
-
-def in_words(from_failed: bool) -> str:
-    """What was asked for, as the audit log says it."""
-    return "from the failed step" if from_failed else "from the first step"
 
 
 def resumption(connection: sa.Connection, deployment_id: str, steps: Sequence[str]) -> Resumption:
@@ -164,7 +173,10 @@ def _lines(connection: sa.Connection, project_id: str) -> list[str]:
 
 
 def _ran_since(connection: sa.Connection, old: sa.Row[Any]) -> int | None:
-    """The number of another deployment of the project that did something in the working copy after this one's end."""
+    """The number of another deployment of the project that did something in the working copy after this one's end.
+
+    They run one after the other, in the order of their numbers; clocks may be set, and those of two hosts differ.
+    """
     did_something = (
         sa.select(sa.literal(1))
         .where(
@@ -178,8 +190,7 @@ def _ran_since(connection: sa.Connection, old: sa.Row[Any]) -> int | None:
         sa.select(_deployments.c.number)
         .where(
             _deployments.c.project_id == old.project_id,
-            _deployments.c.id != old.id,
-            _deployments.c.started_at >= old.finished_at,
+            _deployments.c.number > old.number,
             did_something,
         )
         .order_by(_deployments.c.number.desc())

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deployer.errors import ConnectionLost, ExecutorError, ServerRefused
+from deployer.errors import ConnectionLost, ExecutorError, ServerRefused, ServerUnfit
 from deployer.executors import launcher
 from deployer.executors.base import SYSTEM_PATH, Answer, Look, Process, Run, RunState
 from deployer.executors.ssh_connection import CALL_LIMIT_S, Address, Connection, Reply
@@ -276,13 +276,13 @@ def _greet(connection: Connection, name: str) -> _Host:
     reply = connection.ask(script)
     lines = reply.text.splitlines()
     if len(lines) < 4 or len(lines[3]) != 36:
-        raise ExecutorError(
+        raise ServerUnfit(
             f"{name} cannot run commands: /proc shows no boot id.",
             hint="Deployer needs a Linux there, with /proc mounted.",
         )
     username, uid, home, boot_id = lines[:4]
     if reply.code:
-        raise ExecutorError(
+        raise ServerUnfit(
             f"{name} cannot run commands: {home}/.deployer cannot be written.",
             hint=f"Make {home} writable for {username}, and see that its disk is not full.",
         )

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from deployer import clock, mail_addresses, project_secrets
 from deployer.db import retrying
-from deployer.deployments import reading
+from deployer.deployments import logs
 from deployer.errors import DeployerError, MailError
 from deployer.installation import Installation
 from deployer.models.deployment import Command, Deployment, Status
@@ -184,5 +184,5 @@ def _culprit(deployment: Deployment) -> Command | None:
 
 def _end_of_log(connection: sa.Connection, command: Command, redactor: Redactor) -> bytes:
     """The end of a log, cut where no secret is cut in two: its second half could not be told from other text."""
-    end, is_cut = reading.end_of_log(connection, command, _LOG_BYTES + redactor.longest)
+    end, is_cut = logs.tail_of_command(connection, command, _LOG_BYTES + redactor.longest)
     return end[redactor.cut_after(end, redactor.longest) :] if is_cut else end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deployer.commands import git
@@ -29,10 +29,13 @@ class Repository:
         self._executor = executor
         self._directory = directory
 
-    def settle(self, branch: str, wanted: str | None, live: str | None) -> Finding:
+    def settle(
+        self, branch: str, wanted: str | None, live: str | None, superseded: Callable[[], Sequence[str]] = tuple
+    ) -> Finding:
         """Decide for ``wanted``, a whole or shortened commit id (the branch's tip where it is None).
 
-        ``live`` is the last commit deployed, given only where a push must not go behind it.
+        ``live`` is the last commit deployed, given only where a push must not go behind it; ``superseded`` tells
+        commits that made way for this one, of which one that contains it is deployed in its place.
         """
         tip = self.commit_of(f"refs/heads/{branch}")
         if tip is None:
@@ -49,6 +52,9 @@ class Repository:
                 cause=f"commit {wanted[:7]} is not on the branch {branch}; give a commit of that branch or, "
                 "if it was rewritten, deploy its newest"
             )
+        for other in superseded():
+            if self.commit_of(other) and self._contains(wanted, other) and self._contains(other, tip):
+                wanted = other
         if live and self.commit_of(live) and self._contains(wanted, live):
             return Finding(is_stale=True, cause=f"what is live ({live[:7]}) already contains {wanted[:7]}")
         return Finding(wanted)

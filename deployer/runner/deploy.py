@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from deployer import clock, journal, project_secrets, servers, settings
-from deployer.commands import git
 from deployer.db import retrying
 from deployer.deployments import retry
 from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.errors import DeployerError, ExecutorError, LostClaim
-from deployer.executors.base import Executor, RunState
+from deployer.executors.base import Executor
 from deployer.executors.launcher import end_mark
 from deployer.executors.ssh import SshExecutor
 from deployer.installation import Installation
@@ -26,9 +25,11 @@ from deployer.models.server import Server
 from deployer.runner import job
 from deployer.runner.commit import Repository
 from deployer.runner.contact import Contact, OutOfContact
-from deployer.runner.follow import Ending, Follower, Stop
+from deployer.runner.execution import Execution
+from deployer.runner.follow import Ending, end_leftovers
 from deployer.runner.inputs import Inputs
 from deployer.runner.log_sink import LogSink, Numbering
+from deployer.runner.places import Places
 from deployer.runner.plan import RUN_HERE, another_try, plan
 from deployer.runner.record import Next, Outcome, Record
 from deployer.runner.revision import Revision
@@ -58,20 +59,16 @@ class Deploy:
         self._database = installation.database
         self._config = installation.config
         self._vault = installation.vault
-        self._here = here
         self._id = deployment_id
         self._record = Record(self._database, deployment_id, runner_id)
-        self._contact = self._contact_with(remote) if remote else None
-        self._there: Executor = self._contact or here
-        self._at_contact = at_contact
         with self._database.read() as connection:
             self._deployment, self._commands = job.load(connection, deployment_id)
             self._extra_path = settings.extra_path(connection)
             self._numbering = Numbering.of(connection, deployment_id)
         self._cause: str | None = None
         self._project = self._deployment.project
-        if self._contact:
-            self._contact.has_begun = any(one.started_at and one.kind not in RUN_HERE for one in self._commands)
+        contact = self._contact_with(remote) if remote else None
+        self._places = Places(self._project, here, contact, self._data_dir, at_contact)
         self._resumed_id = next((one.id for one in self._commands if one.status is Status.RUNNING), None)
         self._revision = Revision(
             self._database,
@@ -83,20 +80,19 @@ class Deploy:
         self._present_sink: LogSink | None = None
 
     def _contact_with(self, remote: SshExecutor) -> Contact:
-        return Contact(
+        contact = Contact(
             remote,
             reconnect_for_s=self._config.ssh.reconnect_for,
             cancelled_by=self._record.cancelled_by,
             tell=self._tell,
         )
+        contact.has_begun = any(one.started_at and one.kind not in RUN_HERE for one in self._commands)
+        return contact
 
     @property
     def is_out_of_contact(self) -> bool:
         """Whether its server was given up, so that something may still run there."""
-        return self._contact is not None and self._contact.has_ended
-
-    def _place_of(self, command: Command) -> Executor:
-        return self._here if command.kind in RUN_HERE else self._there
+        return self._places.is_out_of_contact
 
     def run(self) -> None:
         """Bring the deployment to its end. Raises LostClaim when another runner has taken it."""
@@ -108,8 +104,7 @@ class Deploy:
             self._inputs = Inputs(
                 self._deployment,
                 secrets,
-                here=self._here,
-                there=self._there,
+                places=self._places,
                 vault=self._vault,
                 config=self._config,
                 data_dir=self._data_dir,
@@ -119,6 +114,8 @@ class Deploy:
         except LostClaim:
             raise
         except DeployerError as error:
+            if any(one.status is Status.RUNNING for one in self._commands):
+                raise  # whoever ends the deployment ends that command with it
             status = self._end(Status.FAILED, str(error))
         elapsed = clock.now() - (self._deployment.started_at or self._deployment.queued_at)
         why = f": {journal.one_line(self._cause)}" if self._cause else ""
@@ -143,16 +140,27 @@ class Deploy:
                     return self._end(Status.SUPERSEDED if found.is_stale else Status.FAILED, found.cause)
             by = self._wait_for(command) or self._record.begin(self._next(command))
             if by:
+                self._end_leftovers(done)
                 return self._end(Status.CANCELLED, f"cancelled by {by}")
         return self._run_command(command, rest)
 
+    def _end_leftovers(self, done: Sequence[Command]) -> None:
+        """A cancel between two commands ends what those before it left running, as one during a command does."""
+        if not done:
+            return
+        try:
+            end_leftovers(self._places.of(done[-1]), done[-1].id, self._id, self._config.runner.cancel_grace)
+        except ExecutorError as error:
+            log.warning("%s: what it left running could not be ended yet: %s", self._deployment.ref, error)
+
     def _plan(self) -> list[Command]:
         """Write down what this deployment runs, and begin with it; later edits of the project do not change it."""
-        working_copy = self._working_copy() if self._there is self._here else None
+        working_copy = self._working_copy() if self._places.are_one else None
         with self._database.read() as connection:
             skipped = retry.skipped_steps(connection, self._deployment)
+        planned = plan(self._deployment, working_copy, self._config, skipped)
         # The first runs here.
-        return self._record.plan(plan(self._deployment, working_copy, self._config, skipped), self._here.boot_id())
+        return self._record.plan(planned, self._places.here.boot_id())
 
     def _wait_for(self, command: Command) -> str | None:
         """Wait until another try may begin; who asked for the deployment's end meanwhile."""
@@ -172,16 +180,25 @@ class Deploy:
     def _run_command(self, command: Command, rest: Sequence[Command]) -> Status | None:
         """Follow a command that has begun, also after a restart; the deployment's status where it ended with it."""
         sink = self._present_sink = self._sink(command)
-        if command.id == self._resumed_id:
+        is_resumed = command.id == self._resumed_id
+        if is_resumed:
             with self._database.read() as connection:
                 sink.resume(connection)
         try:
-            ending = self._forgotten_by_a_reboot(command, sink) or self._follow(command, sink)
-            if command.kind is CommandKind.FETCH and ending.status is Status.FAILED:
-                ending = self._with_advice(command, ending)
+            ending = Execution(
+                self._deployment,
+                command,
+                sink,
+                is_resumed=is_resumed,
+                places=self._places,
+                inputs=self._inputs,
+                record=self._record,
+                redactor=self._redactor,
+                config=self._config,
+            ).run()
         except OutOfContact as error:
             if command.kind in RUN_HERE:
-                self._here.stop(command.id, self._id, force=True)
+                self._places.here.stop(command.id, self._id, force=True)
             sink.give_up()
             sink.system(f"{error}.")
             if error.offered_host_key:
@@ -190,24 +207,8 @@ class Deploy:
         if ending.status is Status.SUCCESS and not rest:
             self._name_survivors(command, sink)
         status = self._end_command(command, sink, ending, rest)
-        self._place_of(command).collect(command.id)
+        self._places.of(command).collect(command.id)
         return status
-
-    def _follow(self, command: Command, sink: LogSink) -> Ending:
-        try:
-            if command.boot_id is None:
-                self._record.boot(command, self._place_of(command).boot_id())
-            if command.kind is CommandKind.SEND:
-                # Asked first, so that a server that is down or another one is named as such.
-                self._there.boot_id()
-                self._at_contact()
-            self._place_of(command).launch(self._inputs.run_of(command))
-        except OutOfContact:
-            raise
-        except ExecutorError as error:
-            sink.system(str(error))
-            return Ending(Status.FAILED, None, str(error))
-        return self._follower(command, sink).follow()
 
     def _show_host_key(self, offered: str) -> None:
         """On the server's page, where a person is sent to compare and trust it."""
@@ -226,38 +227,9 @@ class Deploy:
             self._present_sink.system(line)
             self._record.save(self._present_sink)
 
-    def _with_advice(self, command: Command, ending: Ending) -> Ending:
-        """A failed fetch is nearly always about the address or the credential: say what to do."""
-        size = self._here.look(command.id).size
-        words = self._here.read(command.id, max(0, size - 4000), 4000).decode("utf-8", "replace")
-        advice = git.advice(words, has_deploy_key=self._project.deploy_key_public is not None)
-        return replace(ending, cause=f"{ending.cause}. {advice}") if advice else ending
-
-    def _forgotten_by_a_reboot(self, command: Command, sink: LogSink) -> Ending | None:
-        """A host that lost its power can forget the run directory of a command that had just begun. Whether it ran
-        cannot be told then, so it is not run again."""
-        if command.id != self._resumed_id or command.boot_id is None:
-            return None
-        place = self._place_of(command)
-        if place.look(command.id).state is not RunState.ABSENT or command.boot_id == place.boot_id():
-            return None
-        cause = f"{self._place_name(command)} was rebooted as {self._title(command)} began"
-        sink.system(f"Interrupted: {cause}.")
-        return Ending(Status.INTERRUPTED, None, cause)
-
-    def _place_name(self, command: Command) -> str:
-        server = None if command.kind in RUN_HERE else self._project.server
-        return server.name if server else "the host"
-
-    @staticmethod
-    def _title(command: Command) -> str:
-        return f"step '{command.name}'" if command.kind is CommandKind.STEP else f"'{command.line}'"
-
     def _next(self, command: Command) -> Next:
         # No server is waited for here: where one is not connected, the launch is preceded by a record.
-        place = self._place_of(command)
-        is_known = place is self._here or (self._contact is not None and self._contact.is_up)
-        return Next(command, place.boot_id() if is_known else None)
+        return Next(command, self._places.known_boot_id(command))
 
     def _end_command(self, command: Command, sink: LogSink, ending: Ending, rest: Sequence[Command]) -> Status | None:
         """Record a command's end with what follows it: another try, the next command's beginning (after a fetch, the
@@ -288,47 +260,12 @@ class Deploy:
 
     def _outcome(self, command: Command, last: Ending) -> Outcome:
         """How the deployment ends with its last command."""
-        deployed_sha = self._revision.deployed(command)
+        deployed_sha = self._revision.deployed(command, last.status, self._commands)
         if last.status is Status.SUCCESS and (broken := self._revision.broken(deployed_sha, self._commands)):
             return Outcome(Status.FAILED, broken, deployed_sha)
         if last.is_its_own and command.attempt > 1:
             return Outcome(last.status, f"{last.cause}, after {command.attempt} tries", deployed_sha)
         return Outcome(last.status, last.cause, deployed_sha)
-
-    def _follower(self, command: Command, sink: LogSink) -> Follower:
-        return Follower(
-            self._place_of(command),
-            sink,
-            run_id=command.id,
-            deploy_id=self._id,
-            title=self._title(command),
-            place=self._place_name(command),
-            seconds_left=command.timeout_s - self._elapsed_s(command),
-            timeout_s=command.timeout_s,
-            grace_s=self._config.runner.cancel_grace,
-            max_output_bytes=self._config.logs.max_spool_bytes,
-            cancelled_by=self._record.cancelled_by,
-            save=lambda cause: self._save(sink, command, cause),
-            stop=self._stop_under_way(command),
-        )
-
-    def _stop_under_way(self, command: Command) -> Stop | None:
-        """Why an earlier runner was ending a command: of one that runs, the cause is written when its end begins."""
-        if not command.cause:
-            return None
-        by = self._record.cancelled_by()
-        is_cancel = by is not None and command.cause == self._redactor.fresh().text(f"cancelled by {by}")
-        return Stop(Status.CANCELLED if is_cancel else Status.FAILED, command.cause)
-
-    def _elapsed_s(self, command: Command) -> float:
-        """For how long a command has been running, if another runner began it."""
-        if command.id != self._resumed_id:
-            return 0.0
-        age_s = self._place_of(command).age_s(command.id)
-        if age_s is not None:
-            return age_s
-        assert command.started_at is not None
-        return max(0.0, (clock.now() - command.started_at).total_seconds())
 
     def _sink(self, command: Command) -> LogSink:
         return LogSink(
@@ -343,13 +280,9 @@ class Deploy:
             cut_after_seq=command.cut_after_seq,
         )
 
-    def _save(self, sink: LogSink, command: Command, cause: str | None) -> None:
-        """Commit what the sink has; with ``cause``, also that its command is being ended, and why."""
-        self._record.save(sink, command, self._redactor.fresh().text(cause) if cause else None)
-
     def _name_survivors(self, command: Command, sink: LogSink) -> None:
         try:
-            left = self._place_of(command).survivors(command.id, self._id)
+            left = self._places.of(command).survivors(command.id, self._id)
         except ExecutorError as error:
             # The command has ended well, whether or not its server can be asked any more.
             log.warning("%s: what still runs could not be seen: %s", self._deployment.ref, error)
@@ -358,7 +291,7 @@ class Deploy:
             sink.system(f"Still running, and left alone: {process.command} (process {process.pid}).")
 
     def _working_copy(self) -> Repository:
-        return Repository(self._there, self._inputs.working_copy())
+        return Repository(self._places.there, self._places.working_copy())
 
     def _end(self, status: Status, cause: str) -> Status:
         """The deployment's end outside a command."""

@@ -146,8 +146,7 @@ class Follower:
 
     def _skip(self, target: int) -> None:
         margin = self._sink.skip_margin
-        window = self._executor.read(self._run_id, target - margin, 2 * margin) if margin else b""
-        self._sink.skip_to(target, window)
+        self._sink.skip_to(target, self._executor.read(self._run_id, target - margin, 2 * margin))
 
     def _has_everything(self, look: Look) -> bool:
         if self._sink.is_complete or self._is_incomplete:
@@ -167,8 +166,9 @@ class Follower:
 
     def _check_stop(self, look: Look) -> None:
         now = time.monotonic()
+        # Asked also while it is being ended: another runner that has it by now may have begun another try.
+        by = self._cancelled_by()
         if self._stop is None:
-            by = self._cancelled_by()
             if by:
                 self._begin_stop(Stop(Status.CANCELLED, f"cancelled by {by}", f"Cancelled by {by}."))
             elif now >= self._deadline and look.state is not RunState.EXITED:
@@ -253,6 +253,16 @@ class Follower:
         cause = f"the run directory of {self._title} is gone, so it cannot be told how it ended"
         self._sink.system(f"Interrupted: {cause}.")
         return Ending(Status.INTERRUPTED, None, cause)
+
+
+def end_leftovers(executor: Executor, run_id: str, deploy_id: str, grace_s: float) -> None:
+    """End what an ended command, and those before it, left running: asked first, killed after ``grace_s``."""
+    begun_at = time.monotonic()
+    executor.stop(run_id, deploy_id, force=False)
+    while executor.survivors(run_id, deploy_id) and time.monotonic() < begun_at + grace_s + KILL_PATIENCE_S:
+        if time.monotonic() >= begun_at + grace_s:
+            executor.stop(run_id, deploy_id, force=True)
+        executor.wait(run_id, SURVIVOR_POLL_S)
 
 
 def exit_words(code: int | None) -> str:

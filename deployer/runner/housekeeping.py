@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from deployer import clock
 from deployer.db import Database
+from deployer.deployments import runners
 from deployer.executors.base import RunState
 from deployer.executors.local import LocalExecutor
 from deployer.executors.ssh import SshExecutor
@@ -128,3 +129,5 @@ def forget_expired(database: Database) -> None:
             sa.delete(Throttle).where(Throttle.blocked_until < now, Throttle.last_failure_at < now - FORGET_AFTER)
         )
         outbox.forget(connection)
+        if database.is_shared:
+            runners.forget(connection)

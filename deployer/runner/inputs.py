@@ -5,28 +5,25 @@ from __future__ import annotations
 from deployer import servers, working_copies
 from deployer.commands import git, server_repository
 from deployer.config import Config
-from deployer.executors.base import Executor, Run
+from deployer.executors.base import Run
 from deployer.installation import DataDir
 from deployer.models.deployment import Command, CommandKind, Deployment
 from deployer.project_secrets import ProjectSecrets
-from deployer.runner.plan import RUN_HERE, pulls_itself
+from deployer.runner.places import Places
+from deployer.runner.plan import pulls_itself
 from deployer.security.vault import Vault
 
 
 class Inputs:
-    """Builds the runs of one deployment's commands.
-
-    ``here`` is the daemon's host, ``there`` the place of the project's steps; what that says of itself is asked when
-    the first command needs it.
-    """
+    """Builds the runs of one deployment's commands. What a place says of itself is asked when the first command there
+    needs it."""
 
     def __init__(
         self,
         deployment: Deployment,
         secrets: ProjectSecrets,
         *,
-        here: Executor,
-        there: Executor,
+        places: Places,
         vault: Vault,
         config: Config,
         data_dir: DataDir,
@@ -35,8 +32,7 @@ class Inputs:
         self._deployment = deployment
         self._project = deployment.project
         self._secrets = secrets
-        self._here = here
-        self._there = there
+        self._places = places
         self._vault = vault
         self._config = config
         self._data_dir = data_dir
@@ -47,7 +43,7 @@ class Inputs:
         files: dict[str, bytes] = {}
         script, environment, directory, shell = command.line, self._base(command), "/", "sh"
         if command.kind is CommandKind.STEP:
-            directory, shell = self.working_copy(), self._project.shell
+            directory, shell = self._places.working_copy(), self._project.shell
             environment |= self._secrets.variables
         elif command.kind is CommandKind.FETCH:
             url, directory = self._project.repository_url, str(self._data_dir.root)
@@ -61,7 +57,9 @@ class Inputs:
             script = self._script_of(command)
             environment |= git.environment(None)
             environment |= git.copy_variables(
-                self._mirror_there(), self.working_copy(), owned=working_copies.is_own(self._project, self._data_dir)
+                self._places.mirror(),
+                self._places.working_copy(),
+                owned=working_copies.is_own(self._project, self._data_dir),
             )
         return Run(
             id=command.id,
@@ -79,22 +77,12 @@ class Inputs:
             return git.CLONE
         return git.RETURN if pulls_itself(self._project) else git.CHECKOUT
 
-    def working_copy(self) -> str:
-        """The directory of the steps, where they run. A path that begins with ``~/`` lies in the home there."""
-        path = self._project.path
-        return self._there.base_environment()["HOME"] + path[1:] if path.startswith("~/") else path
-
     def _base(self, command: Command) -> dict[str, str]:
-        place = self._here if command.kind in RUN_HERE else self._there
+        place = self._places.of(command)
         environment = place.base_environment()
-        if place is self._there:
+        if place is self._places.there:
             environment["PATH"] = ":".join([*self._extra_path, environment["PATH"]])
         return environment
-
-    def _mirror_there(self) -> str:
-        if self._project.server is None:
-            return str(self._data_dir.mirror(self._project.id))
-        return f"{self._there.base_environment()['HOME']}/{server_repository.path(self._project.id)}"
 
     def _credential(self, files: dict[str, bytes]) -> git.Credential:
         key = self._secrets.deploy_key

@@ -9,7 +9,7 @@ import threading
 import time
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from deployer import journal, servers
@@ -20,7 +20,7 @@ from deployer.executors.local import LocalExecutor
 from deployer.executors.ssh import SshExecutor
 from deployer.executors.ssh_connection import Address
 from deployer.installation import Installation
-from deployer.models.deployment import Deployment
+from deployer.models.deployment import Deployment, Status
 from deployer.runner import housekeeping
 from deployer.runner.deploy import Deploy
 
@@ -115,7 +115,8 @@ class Lane(threading.Thread):
             left = claims.running_of(connection, self._runner_id, self._server_id, self._installation.host_id)
         # Its project was moved to this server at the very moment at which another lane began it.
         left = [one for one in left if one not in self._at_work]
-        self._looks_back = len(left) > 1
+        if len(left) > 1:
+            self._looks_back = True
         return left[0] if left else None
 
     def _claim(self) -> str | None:
@@ -148,7 +149,7 @@ class Lane(threading.Thread):
         except DeployerError as error:
             # Before anything was begun: a server that is not trusted yet, a key that cannot be opened.
             self._fail(deployment_id, str(error))
-        except DBAPIError:
+        except (OperationalError, InternalError, InterfaceError):
             # The database cannot be read: the next runner, started by whoever supervises this one, goes on.
             raise
         except Exception as error:
@@ -156,17 +157,18 @@ class Lane(threading.Thread):
             self._fail(deployment_id, f"an internal error: {type(error).__name__}; the runner's log says more")
 
     def _lost(self, deployment_id: str, error: LostClaim) -> None:
-        """Another runner's by now; or ended by one, because this host was thought to be gone; or still ours, where
-        the answer to a commit was lost on the way: then it is gone on with from what is recorded."""
+        """Another runner's by now; or ended by one, because this host was thought to be gone; or ours all the same,
+        where the answer to a commit was lost on the way: then it is gone on with from what is recorded."""
         with Session(self._database.engine) as session:
             deployment = session.scalar(sa.select(Deployment).where(Deployment.id == deployment_id))
             if deployment is None:
                 log.warning("%s", error)  # deleted with its project
                 return
-            is_ended, is_ours = deployment.status.is_final, deployment.runner_id == self._runner_id
+            is_given_up = deployment.status is Status.INTERRUPTED
+            is_ours = deployment.status is Status.RUNNING and deployment.runner_id == self._runner_id
             commands = [one.id for one in deployment.commands if one.started_at]
         log.warning("%s: %s", deployment.ref, error)
-        if is_ended:
+        if is_given_up:
             for command_id in commands[-1:]:
                 self._here.stop(command_id, deployment_id, force=True)
         elif is_ours:
@@ -179,8 +181,11 @@ class Lane(threading.Thread):
             running = command_lifecycle.running_command(connection, deployment_id)
         for place in (self._here, self._remote):
             if running and place:
-                with contextlib.suppress(ExecutorError):
+                try:
                     place.stop(running, deployment_id, force=True)
+                except ExecutorError:
+                    # Ended at the next contact.
+                    self._is_untidy = self._is_untidy or place is self._remote
 
         def fail() -> None:
             with self._database.write() as connection:
@@ -210,8 +215,9 @@ class Lane(threading.Thread):
             return servers.address_of(servers.find(session, server_id), self._installation.vault)
 
     def _tidy(self) -> None:
-        """Once a connection, before a deployment runs anything over it: end and collect what earlier ones left."""
-        if self._remote and self._tidied_connection != self._remote.connections:
+        """Once a connection, before a deployment runs anything over it: end and collect what earlier ones left. Where
+        other hosts deploy to the server too, each time: one of them may have given it up since."""
+        if self._remote and (self._database.is_shared or self._tidied_connection != self._remote.connections):
             # Where the contact is lost meanwhile, the next connection begins with it again.
             with contextlib.suppress(ExecutorError):
                 housekeeping.tidy_server(self._database, self._remote)

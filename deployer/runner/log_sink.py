@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from deployer import clock
-from deployer.deployments import command_lifecycle, reading
+from deployer.deployments import command_lifecycle, logs
 from deployer.deployments.command_lifecycle import Progress
 from deployer.errors import LostClaim
 from deployer.models.base import table_of
@@ -24,6 +24,9 @@ from deployer.security.redaction import Redactor
 READ_BYTES = 1024 * 1024
 MAX_CHUNK_BYTES = 256 * 1024
 """Chunks are what viewers get at a time."""
+
+LONGEST_CHARACTER = 4
+"""In UTF-8, in bytes (RFC 3629)."""
 
 _chunks = table_of(LogChunk)
 _INSERT_CHUNKS = _chunks.insert()
@@ -37,7 +40,7 @@ class Numbering:
 
     @classmethod
     def of(cls, connection: sa.Connection, deployment_id: str) -> Numbering:
-        return cls(reading.last_seq(connection, deployment_id))
+        return cls(logs.last_seq(connection, deployment_id))
 
     def take(self, data: bytes) -> tuple[int, int]:
         """The number of the last line of ``data``, and how many lines it has. A piece without a newline is one."""
@@ -160,11 +163,12 @@ class LogSink:
         """Leave out output up to raw offset ``target``; the head is stored, so this is the one cut.
 
         ``window`` is what surrounds the place, from ``skip_margin`` bytes before it. The place is moved behind a
-        secret that lies across it.
+        secret that lies across it, and to the beginning of a character.
         """
         assert self.is_past_head
         assert not self._pending
-        target += self._redactor.cut_after(window, self.skip_margin) - self.skip_margin
+        place = self._redactor.cut_after(window, self.skip_margin)
+        target += place + _continued(window[place:]) - self.skip_margin
         self._note_cut(target - self._offset())
         self._redactor.finish()
         self._held_mark = self._held_text = b""
@@ -174,7 +178,7 @@ class LogSink:
 
     @property
     def skip_margin(self) -> int:
-        return self._redactor.longest
+        return self._redactor.longest + LONGEST_CHARACTER
 
     def system(self, message: str) -> None:
         """A line of Deployer's own, about the command."""
@@ -287,6 +291,14 @@ def _overlap(text: bytes, mark: bytes) -> int:
     if start < 0:
         return 0
     return len(text) - start if mark.startswith(text[start:]) else 0
+
+
+def _continued(text: bytes) -> int:
+    """How many bytes at the beginning of ``text`` go on with a character that began before it."""
+    count = 0
+    while count < min(len(text), LONGEST_CHARACTER - 1) and text[count] & 0xC0 == 0x80:
+        count += 1
+    return count
 
 
 def _unfinished(text: bytes) -> int:

@@ -18,6 +18,7 @@ from deployer import clock
 from deployer.db import retrying
 from deployer.deployments import claims, reading, runners
 from deployer.deployments.runners import Host
+from deployer.executors.local import LocalExecutor
 from deployer.installation import Installation
 from deployer.runner import housekeeping, lookout, mailer
 from deployer.runner.heartbeat import Heartbeat
@@ -50,24 +51,33 @@ class Runner:
         signal.signal(signal.SIGTERM, _leave)
         signal.signal(signal.SIGINT, _leave)
         with _only_runner(self._installation.data_dir.runner_lock) as lock:
-            housekeeping.start(self._installation)
-            mailer.start(self._installation)
-            self._begin()
-            log.info("runner is ready")
-            lookout.start(self._installation)
-            for server_id in {None, *self._untidy()}:
-                self._open(server_id, is_untidy=server_id is not None)
-            beat_at = float("-inf")
-            while True:
-                if time.monotonic() >= beat_at + BEAT_S:
-                    beat_at = time.monotonic()
-                    _beat(lock)
-                seen = self._database.bell.generation
-                for server_id in self._in_need():
-                    self._open(server_id)
-                self._database.wait_for_change(seen, BEAT_S)
-                # A lane that is open hears of its work itself; who opens new ones need not look at every commit.
-                time.sleep(REST_S)
+            try:
+                self._work(lock)
+            except BaseException:
+                # The lock must not be given to another runner while lanes still work: process and lock end as one.
+                log.exception("the runner ends")
+                os._exit(1)
+
+    def _work(self, lock: int) -> None:
+        # First, since it gives back room, and on a full disk nothing else begins.
+        housekeeping.start(self._installation)
+        mailer.start(self._installation)
+        self._begin()
+        log.info("runner is ready")
+        lookout.start(self._installation)
+        for server_id in {None, *self._untidy()}:
+            self._open(server_id, is_untidy=server_id is not None)
+        beat_at = float("-inf")
+        while True:
+            if time.monotonic() >= beat_at + BEAT_S:
+                beat_at = time.monotonic()
+                _beat(lock)
+            seen = self._database.bell.generation
+            for server_id in self._in_need():
+                self._open(server_id)
+            self._database.wait_for_change(seen, BEAT_S)
+            # A lane that is open hears of its work itself; who opens new ones need not look at every commit.
+            time.sleep(REST_S)
 
     def _open(self, server_id: str | None, *, is_untidy: bool = False) -> None:
         present = self._lanes.get(server_id)
@@ -97,11 +107,14 @@ class Runner:
 
         retrying(begin)
         if host:
-            Heartbeat(self._installation, self._id, host, before_taking=self._look_back).start()
+            # What others ended here while this host was thought to be gone must not run beside what comes next.
+            housekeeping.collect_finished(self._installation, LocalExecutor(self._installation.data_dir.spool))
+            Heartbeat(self._installation, self._id, host, after_taking=self._look_back).start()
 
     def _look_back(self) -> None:
         for lane in tuple(self._lanes.values()):
             lane.look_back()
+        self._database.bell.announce()
 
     def _untidy(self) -> Sequence[str]:
         with self._database.read() as connection:

@@ -107,6 +107,8 @@ class Record:
 
         def write() -> None:
             with self._database.write(alone=False) as connection:
+                if self._database.is_shared:
+                    lifecycle.hold(connection, self._id, self._runner_id)
                 sink.flush(connection, self._runner_id)
                 if command and stopped_because:
                     command_lifecycle.record_stop(connection, command.id, self._runner_id, stopped_because)
@@ -125,10 +127,12 @@ class Record:
         following: Next | None = None,
     ) -> Status | None:
         """Commit a command's end with its last output and with what follows it: the deployment's ``outcome``, or
-        another try of the command, or the beginning of the command that is ``following`` (which may be that try).
-        The deployment's status where it has ended."""
+        another try of the command, or the beginning of the command that is ``following`` (which may be that try),
+        unless somebody asked for the deployment's end. The deployment's status where it has ended."""
+        is_begun = False
 
         def write() -> Status | None:
+            nonlocal is_begun
             with self._database.write() as connection:
                 command_lifecycle.finish_command(
                     connection,
@@ -146,14 +150,10 @@ class Record:
                         )
                     lifecycle.end(connection, self._id, self._runner_id, outcome.status, outcome.cause)
                     return outcome.status
-                if another_try or following:
-                    by = lifecycle.cancel_requested_by(connection, self._id)
-                    if by:
-                        lifecycle.cancel(connection, self._id, self._runner_id, f"cancelled by {by}")
-                        return Status.CANCELLED
                 if another_try:
                     command_lifecycle.plan(connection, self._id, [another_try])
-                if following:
+                is_begun = following is not None and not lifecycle.cancel_requested_by(connection, self._id)
+                if following and is_begun:
                     following.command.started_at = command_lifecycle.start_command(
                         connection, following.command.id, self._runner_id, following.boot_id
                     )
@@ -162,7 +162,7 @@ class Record:
         status = retrying(write)
         sink.settle()
         command.status = ending.status
-        if following and status is None:
+        if following and is_begun:
             following.command.boot_id = following.boot_id
             following.command.status = Status.RUNNING
         return status

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from deployer.commands import git
 from deployer.db import Database, retrying
 from deployer.deployments import lifecycle, reading, verdicts
 from deployer.errors import ExecutorError
-from deployer.models.deployment import Command, CommandKind, Deployment, Trigger
+from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger
 from deployer.runner.commit import Finding, Repository
 from deployer.runner.plan import RUN_HERE, pulls_itself
 
@@ -38,11 +39,28 @@ class Revision:
         """After the fetch: which commit this is, written down with what is known of it; or why there is none."""
         deployment = self._deployment
         live = self._live_sha() if deployment.trigger.follows_branch else None
-        found = self._mirror.settle(deployment.branch, deployment.commit_sha, live)
+        found = self._settle_on(deployment.commit_sha, live)
+        if found.sha is None or deployment.trigger is not Trigger.POLL:
+            return found
+        reason = self._reason_to_leave(found.sha, live)
+        if not reason:
+            return found
+        # A push whose place it took asked to be deployed.
+        for sha in self._superseded_shas():
+            other = self._settle_on(sha, live)
+            if other.sha and not self._reason_to_leave(other.sha, live):
+                return other
+        return Finding(is_stale=True, cause=reason)
+
+    def _settle_on(self, wanted: str | None, live: str | None) -> Finding:
+        deployment = self._deployment
+        superseded = self._superseded_shas if deployment.trigger is Trigger.PUSH else tuple
+        found = self._mirror.settle(deployment.branch, wanted, live, superseded)
         if found.sha is None:
             return found
+        is_as_told = wanted is not None and found.sha.startswith(wanted) and deployment.commit_message is not None
         facts = {"commit_sha": found.sha} if deployment.commit_sha != found.sha else {}
-        if deployment.commit_message is None:
+        if not is_as_told or facts:
             facts |= self._mirror.describe(found.sha)
         if facts:
 
@@ -53,8 +71,12 @@ class Revision:
             retrying(write)
             for name, value in facts.items():
                 setattr(deployment, name, value)
-        reason = self._reason_to_leave(found.sha, live)
-        return Finding(is_stale=True, cause=reason) if reason else found
+        return found
+
+    def _superseded_shas(self) -> Sequence[str]:
+        """The commits of pushes whose place this one took: deliveries need not come in their order."""
+        with self._database.read() as connection:
+            return reading.superseded_shas(connection, self._deployment)
 
     def _live_sha(self) -> str | None:
         with self._database.read() as connection:
@@ -63,17 +85,16 @@ class Revision:
     def _reason_to_leave(self, sha: str, live: str | None) -> str:
         """Why a commit that a look at the repository found is not deployed after all. A delivery says so before it
         leads to a deployment; here it is known only now."""
-        if self._deployment.trigger is not Trigger.POLL:
-            return ""
         if sha == live:
             return f"{sha[:7]} is live already"
         if verdicts.asks_to_be_skipped(self._deployment.commit_message):
             return f"the commit message asks for no deployment, with {verdicts.SKIP_MARKERS[0]}"
         return ""
 
-    def deployed(self, command: Command) -> str | None:
-        """What is in the working copy after the deployment's last command, whoever brought it."""
-        if command.kind in RUN_HERE:
+    def deployed(self, command: Command, status: Status, commands: Sequence[Command]) -> str | None:
+        """What is in the working copy after the deployment's last command, which ended so, whoever brought it. None
+        where it was not brought: what is there then is of an earlier deployment."""
+        if command.kind in RUN_HERE or (status is not Status.SUCCESS and self._brings(command, commands)):
             return None
         if pulls_itself(self._project) or command.kind is not CommandKind.STEP:
             try:
@@ -83,6 +104,12 @@ class Revision:
                 log.warning("%s: the commit could not be read: %s", self._deployment.ref, error)
                 return None
         return self._deployment.commit_sha
+
+    def _brings(self, command: Command, commands: Sequence[Command]) -> bool:
+        """Whether it is by this command that the commit comes: a built-in one, or the project's own pull."""
+        steps = [one for one in commands if one.kind is CommandKind.STEP]
+        is_own_pull = bool(steps) and git.pulls_itself(steps[0].line) and command.position == steps[0].position
+        return command.kind is not CommandKind.STEP or is_own_pull
 
     def broken(self, deployed_sha: str | None, commands: Sequence[Command]) -> str | None:
         """Why a success is none: where the project's own pull gave way to a certain commit, a later step must not

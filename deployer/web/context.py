@@ -62,6 +62,6 @@ def actor() -> Actor:
 @contextmanager
 def changing(action: str, subject: str = "", detail: str | None = None) -> Iterator[Session]:
     """A write transaction for what a person asks for, noted in the audit log. Every view that changes something
-    takes it."""
+    takes it, or calls a use case that does the same."""
     with audit.changing(installation().database, actor(), action, subject, detail) as session:
         yield session

@@ -9,7 +9,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from deployer.deployments import lifecycle, reading, search
+from deployer.deployments import lifecycle, logs, reading, search
 from deployer.deployments import retry as again
 from deployer.deployments.paging import Place
 from deployer.deployments.search import Wanted
@@ -17,7 +17,7 @@ from deployer.errors import InvalidInput, InvalidTransition, NotFound
 from deployer.models.deployment import Command, Deployment, Status, Trigger
 from deployer.models.project import Project
 from deployer.web import ansi
-from deployer.web.context import changing, installation, me, orm
+from deployer.web.context import actor, changing, installation, me, orm
 
 blueprint = Blueprint("deployments", __name__, url_prefix="/deployments")
 
@@ -81,9 +81,9 @@ def _page(deployment_id: str, *, refusal: str = "") -> str:
     session = orm.session()
     deployment = _found(deployment_id)
     connection = session.connection()
-    last_seq = reading.last_seq(connection, deployment.id)
+    last_seq = logs.last_seq(connection, deployment.id)
     commands = [
-        ShownCommand(command, ansi.render(reading.log_of(connection, command, SHOWN_LOG_BYTES)))
+        ShownCommand(command, ansi.render(logs.of_command(connection, command, SHOWN_LOG_BYTES)))
         for command in deployment.commands
     ]
     project = deployment.project
@@ -136,15 +136,9 @@ def retry(deployment_id: str) -> ResponseReturnValue:
     """Run its commit again, from the first step or (``from`` is ``failed``) from the one that failed."""
     deployment = reading.find(orm.session(), deployment_id)
     from_failed = request.form.get("from") == "failed"
+    max_queued = installation().config.runner.max_queued
     try:
-        with changing("deployment.retry_requested", deployment.ref, again.in_words(from_failed)) as session:
-            new_id = again.retry(
-                session.connection(),
-                deployment.id,
-                me().user.username,
-                installation().config.runner.max_queued,
-                from_failed=from_failed,
-            )
+        new_id = again.ask(installation().database, actor(), deployment, max_queued, from_failed=from_failed)
     except (InvalidInput, InvalidTransition) as error:
         said = " ".join(error.fields.values()) if isinstance(error, InvalidInput) else str(error)
         return _page(deployment_id, refusal=said), 409

@@ -9,7 +9,8 @@ from flask import render_template, request
 from sqlalchemy.orm import Session
 
 from deployer import project_secrets, retention
-from deployer.deployments import queue, reading, runners
+from deployer.deployments import reading, runners
+from deployer.deployments.deliveries import unverified_counter
 from deployer.models.delivery import Counter, Delivery, Verdict
 from deployer.models.deployment import Deployment
 from deployer.models.project import Project
@@ -33,9 +34,7 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
         has_older=len(deployments) > SHOWN_DEPLOYMENTS,
         deliveries=deliveries,
         led_to=led_to(session, deliveries),
-        unverified=session.scalar(
-            sa.select(Counter.value).where(Counter.name == queue.unverified_counter(project.id))
-        )
+        unverified=session.scalar(sa.select(Counter.value).where(Counter.name == unverified_counter(project.id)))
         or 0,
         webhook_url=webhook_url(project),
         webhook_secret=_webhook_secret(project),

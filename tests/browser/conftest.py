@@ -14,16 +14,16 @@ from tests.support.daemon import Daemon
 from tests.support.servers import _user, make_ssh, ssh, user  # noqa: F401 (fixtures)
 from tests.support.standing import (  # noqa: F401 (fixtures)
     config,
+    cookie_of,
     gate,
     installation,
-    logged_in,
     make_daemon,
     make_project,
-    make_user,
     operator,
     project,
     repository,
     running,
+    shared,
 )
 
 if TYPE_CHECKING:
@@ -43,13 +43,8 @@ ARGUMENTS = [
 @pytest.fixture(scope="package")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """Web and runner, shared by every test that leaves nothing running. It knows one user."""
-    made = Daemon(tmp_path_factory.mktemp("daemon"))
-    try:
-        made.start()
-        make_user(made)
+    with shared(Daemon(tmp_path_factory.mktemp("daemon"))) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(autouse=True)
@@ -106,9 +101,7 @@ def open_context(chrome: Browser, faults: Faults) -> Iterator[Callable[..., Brow
 @pytest.fixture(scope="package")
 def cookie(daemon: Daemon) -> str:
     """A session of the user whom the daemon knows."""
-    value = logged_in(daemon).cookie
-    assert value
-    return value
+    return cookie_of(daemon)
 
 
 @pytest.fixture

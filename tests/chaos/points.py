@@ -148,8 +148,8 @@ THERE = [
 ]
 
 WEB = [
-    Point("deployer.deployments.queue:record", "after", "a push is written, not committed"),
-    Point("deployer.deliveries:DeliveryWriter._record", "after", "a push is committed, not answered"),
+    Point("deployer.deployments.deliveries:record", "after", "a push is written, not committed"),
+    Point("deployer.delivery_writer:DeliveryWriter._record", "after", "a push is committed, not answered"),
     Point("deployer.hooks:Receiver.receive", "after", "the answer is ready, not sent"),
 ]
 

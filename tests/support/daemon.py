@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deployer import config
+from deployer import config_file
 from deployer.config import Config
 from deployer.executors import processes
 from deployer.installation import Installation
@@ -53,7 +53,7 @@ class Daemon:
         self.folder = folder
         self.command = command
         self.environment = environment(folder, **settings)
-        self.config: Config = config.load(ROOT / "config.example.toml", self.environment)
+        self.config: Config = config_file.load(ROOT / "config.example.toml", self.environment)
         self.log_path = folder / "daemon.log"
         self.greeting = ""
         self._process: subprocess.Popen[str] | None = None
@@ -78,6 +78,7 @@ class Daemon:
     @functools.cached_property
     def installation(self) -> Installation:
         """The same data folder, opened by the test's own process."""
+        databases.begin(self.config.storage.database_url)
         return Installation.open(self.config)
 
     def begin_with(self, database: Path) -> Daemon:
@@ -87,6 +88,7 @@ class Daemon:
 
     def start(self, argv: list[str] | None = None) -> Daemon:
         """Returns when it answers."""
+        databases.begin(self.config.storage.database_url)
         with self.log_path.open("a") as log:
             self._process = subprocess.Popen(
                 argv or [sys.executable, str(APP), self.command],

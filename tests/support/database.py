@@ -44,6 +44,7 @@ class Server:
             self.port = int(sock.getsockname()[1])
         self._run("initdb", "-A", "trust", "-U", "deployer", "--locale=C.UTF-8", "-D", self._data)
         self.start()
+        self._made: set[str] = set()
         self._pid = os.getpid()
         atexit.register(self.close)
 
@@ -54,8 +55,10 @@ class Server:
     def start(self) -> None:
         options = (
             f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} "
-            # Test databases need not survive a power loss, and each process of a test has a pool of its own.
-            "-c fsync=off -c max_connections=400 -c shared_buffers=32MB"
+            # Test databases need not survive a power loss, and end before they want tidying.
+            "-c fsync=off -c full_page_writes=off -c autovacuum=off "
+            # Each process of a test has a pool of its own.
+            "-c max_connections=400 -c shared_buffers=32MB"
         )
         self._run("pg_ctl", "-w", "-D", self._data, "-l", str(self.folder / "log"), "-o", options, "start")
 
@@ -89,16 +92,15 @@ class Server:
             return cursor.fetchall() if cursor.description else []
 
     def make(self, database: str, template: str = "template0") -> None:
-        """An empty database, or a copy of another one, in the place of one of the same name."""
+        """An empty database, or a copy of another one."""
         names = sql.Identifier(database), sql.Identifier(template)
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(names[0]))
             connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
+        self._made.add(database)
 
     def has(self, database: str) -> bool:
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone()
-        return found is not None
+        """Whether it was made here."""
+        return database in self._made
 
     def _run(self, program: str, *words: str) -> None:
         subprocess.run(
@@ -130,17 +132,22 @@ def _name(data_dir: Path) -> str:
 
 
 def storage(data_dir: Path) -> StorageSettings:
-    """Where an installation keeps everything; on PostgreSQL in a database of its own, which is there."""
+    """Where an installation keeps everything; on PostgreSQL in a database of its own, which nobody has made yet."""
     return StorageSettings(str(data_dir), url(data_dir))
 
 
 def url(data_dir: Path) -> str:
     """What ``storage.database_url`` says of an installation."""
+    return server().url(_name(data_dir)) if ON_POSTGRESQL else ""
+
+
+def begin(database_url: str) -> None:
+    """Make the empty database that a first start needs, unless there is one, or it is a test's own affair."""
     if not ON_POSTGRESQL:
-        return ""
-    if not server().has(_name(data_dir)):
-        server().make(_name(data_dir))
-    return server().url(_name(data_dir))
+        return
+    name = database_url.rpartition("/")[2]
+    if database_url == server().url(name) and not server().has(name):
+        server().make(name)
 
 
 def begin_with(config: Config, template: Path) -> None:

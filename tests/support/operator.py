@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from deployer import clock, project_secrets, projects, servers
-from deployer.deployments import lifecycle, queue, retry
+from deployer.deployments import deliveries, lifecycle, queue, retry
 from deployer.executors.host_keys import fingerprint
 from deployer.installation import Installation
 from deployer.models import Command, Deployment, DeploymentEvent, LogChunk, Project
@@ -108,12 +108,14 @@ class Operator:
         with self.database.write() as connection:
             return retry.retry(connection, deployment_id, by, limit, from_failed=from_failed)
 
-    def push(self, project: Project, sha: str, *, guid: str | None = None, pusher: str = "grace") -> queue.Recorded:
+    def push(
+        self, project: Project, sha: str, *, guid: str | None = None, pusher: str = "grace"
+    ) -> deliveries.Recorded:
         """A verified push delivery for the project's branch."""
         push = Push(ref=f"refs/heads/{project.branch}", branch=project.branch, sha=sha, pusher=pusher)
         with self.database.write() as connection:
             secret = connection.scalar(sa.select(Project.webhook_secret).where(Project.id == project.id))
-            request = queue.Request(
+            request = deliveries.Request(
                 project_id=project.id,
                 provider="github",
                 received_at=clock.now(),
@@ -122,7 +124,7 @@ class Operator:
                 event_name="push",
                 guid=guid,
             )
-            (answer,) = queue.record(connection, [request], self.installation.config.runner.max_queued)
+            (answer,) = deliveries.record(connection, [request], self.installation.config.runner.max_queued)
         return answer
 
     def pushed(self, project: Project, sha: str) -> str:

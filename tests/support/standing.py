@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,32 @@ def logged_in(daemon: Daemon, name: str = USER, password: str = PASSWORD) -> Bro
     return browser
 
 
+@contextmanager
+def shared(daemon: Daemon) -> Iterator[Daemon]:
+    """A daemon that several tests share. It knows an administrator."""
+    try:
+        daemon.start()
+        make_user(daemon)
+        yield daemon
+    finally:
+        daemon.close()
+    # An answer of 500 that no test looked at would be found here.
+    assert "Traceback" not in daemon.log, daemon.log
+
+
+def cookie_of(daemon: Daemon, name: str = USER) -> str:
+    """A session of somebody whom the daemon knows."""
+    cookie = logged_in(daemon, name).cookie
+    assert cookie
+    return cookie
+
+
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """Web and runner, shared by every test that leaves it as it was. It knows an administrator and a member."""
-    shared = Daemon(tmp_path_factory.mktemp("daemon"))
-    try:
-        shared.start()
-        make_user(shared)
-        make_user(shared, MEMBER, is_admin=False)
-        yield shared
-    finally:
-        shared.close()
-    # An answer of 500 that no test looked at would be found here.
-    assert "Traceback" not in shared.log, shared.log
+    with shared(Daemon(tmp_path_factory.mktemp("daemon"))) as made:
+        make_user(made, MEMBER, is_admin=False)
+        yield made
 
 
 @pytest.fixture
@@ -126,9 +140,7 @@ def forge(daemon: Daemon, project: Project) -> Forge:
 
 @pytest.fixture(scope="session")
 def _cookie(daemon: Daemon) -> str:
-    cookie = logged_in(daemon).cookie
-    assert cookie
-    return cookie
+    return cookie_of(daemon)
 
 
 @pytest.fixture
@@ -145,9 +157,7 @@ def admin(member: Browser) -> Browser:
 
 @pytest.fixture(scope="session")
 def _plain_cookie(daemon: Daemon) -> str:
-    cookie = logged_in(daemon, MEMBER).cookie
-    assert cookie
-    return cookie
+    return cookie_of(daemon, MEMBER)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Projects of a repository that nobody fetches."""
+"""Projects of a repository that nobody fetches, and changes without a process around them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deployer.installation import Installation
 from deployer.models import Project
 from tests.support.operator import Operator
 
@@ -19,3 +20,14 @@ def make_project(operator: Operator) -> Callable[..., Project]:
         return operator.make_project(url, steps or ("true",), **given)
 
     return make
+
+
+@pytest.fixture
+def write(installation: Installation) -> Callable[..., Any]:
+    """Call a function with a write transaction's connection first."""
+
+    def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        with installation.database.write() as connection:
+            return function(connection, *arguments, **named)
+
+    return call

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from deployer import config as configuration
-from deployer.config import Config, load
+from deployer.config import Config
+from deployer.config_file import load
 from deployer.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"

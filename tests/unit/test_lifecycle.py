@@ -26,17 +26,6 @@ ENDINGS = [
 
 
 @pytest.fixture
-def write(installation):
-    """Call a function with a write transaction's connection first."""
-
-    def call(function, *arguments, **named):
-        with installation.database.write() as connection:
-            return function(connection, *arguments, **named)
-
-    return call
-
-
-@pytest.fixture
 def project(make_project):
     return make_project()
 
@@ -321,7 +310,7 @@ def test_a_command_begins_and_ends_once_and_by_its_runner_only(operator, write, 
 
 
 def test_a_plan_is_written_once(operator, write, running):
-    with pytest.raises(IntegrityError):
+    with pytest.raises(LostClaim):
         write(command_lifecycle.plan, running, [planned(running)])
 
     assert len(operator.commands(running)) == 1

@@ -439,3 +439,25 @@ def test_the_log_of_one_command_is_not_touched_by_anothers(log):
             sa.text("SELECT data FROM log_chunks WHERE command_id = :id"), {"id": log.command_id}
         )
         assert rows.scalars().all() == [b"mine\n"]
+
+
+@pytest.mark.parametrize("shift", range(9))
+def test_a_skip_goes_on_with_a_whole_character(log, shift):
+    bound = 64 * 1024
+    sink = log.sink(max_bytes=bound)
+    head = b"h" * (bound // 2)
+    text = "äö€🚀".encode() * 100
+    raw = head + text
+    sink.feed(head)
+    log.flush(sink)
+
+    margin, target = sink.skip_margin, len(head) + 110 + shift
+    sink.skip_to(target, raw[target - margin : target + margin])
+    sink.feed(raw[sink.position :])
+    sink.finish()
+    log.flush(sink)
+
+    tail = log.output[len(head) :]
+    assert set(tail.decode()) <= set("äö€🚀")
+    assert len(text) - 110 - shift - len(tail) <= 3
+    assert log.command.cut_bytes == len(raw) - len(log.output)

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import clock
-from deployer.deployments import claims, lifecycle, looks, queue, verdicts
+from deployer.deployments import claims, deliveries, lifecycle, looks, verdicts
 from deployer.deployments.looks import NO_ROOM, Look, Outcome, Why
 from deployer.models import Delivery, Project
 from deployer.models.delivery import Verdict
@@ -56,7 +56,7 @@ class Lookout:
     def deliver(self, sha, message="Fix it"):
         """A delivery with a message; what it was answered with."""
         push = Push(ref="refs/heads/main", branch="main", sha=sha, message=message)
-        request = queue.Request(
+        request = deliveries.Request(
             self.project.id,
             "github",
             clock.now(),
@@ -64,7 +64,7 @@ class Lookout:
             sealed_secret=self.project.webhook_secret,
         )
         with self.database.write() as connection:
-            return queue.record(connection, [request], self.max_queued)[0]
+            return deliveries.record(connection, [request], self.max_queued)[0]
 
     def waiting(self):
         return [one for one in self.operator.deployments() if one.status == "queued"]
@@ -318,7 +318,8 @@ def test_what_is_found_takes_the_place_of_a_queued_push(lookout):
     assert lookout.operator.deployment(older).superseded_by == found.id
 
 
-def test_what_is_found_ends_what_runs_where_the_project_says_so(lookout, operator):
+def test_what_is_found_does_not_end_what_runs(lookout, operator):
+    """It may ask for no deployment; that is seen when it has been fetched."""
     operator.change(lookout.project, cancel_running=True)
     running = lookout.operator.pushed(lookout.project, A)
     with lookout.database.write() as connection:
@@ -326,7 +327,8 @@ def test_what_is_found_ends_what_runs_where_the_project_says_so(lookout, operato
 
     lookout.see(B)
 
-    assert operator.deployment(running).cancel_requested_by == "a newer push"
+    assert operator.deployment(running).cancel_requested_by is None
+    assert len(lookout.waiting()) == 1
 
 
 # A delivery that comes later ----------------------------------------------------------------------------------------
@@ -381,3 +383,11 @@ def test_a_branch_that_was_pushed_back_to_what_was_found_is_deployed(lookout):
     lookout.push(C)
 
     assert lookout.deliver(B).decision.deploys
+
+
+def test_a_delivery_from_before_the_clock_was_put_back_hides_no_push(lookout, operator):
+    lookout.push(A)
+    with operator.database.write() as connection:
+        connection.execute(sa.update(Delivery).values(received_at=clock.now() + timedelta(hours=1)))
+
+    assert lookout.see(B) is Outcome.NEWS

@@ -23,17 +23,6 @@ NOTHING = {f"mail_on_{occasion}": False for occasion in Occasion}
 
 
 @pytest.fixture
-def write(installation):
-    """Call a function with a write transaction's connection first."""
-
-    def call(function, *arguments, **named):
-        with installation.database.write() as connection:
-            return function(connection, *arguments, **named)
-
-    return call
-
-
-@pytest.fixture
 def sends_mails(installation, write):
     write(mail_settings.mark, replace(installation.config, smtp=COMPLETE))
 

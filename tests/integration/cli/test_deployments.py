@@ -11,30 +11,7 @@ import sys
 import pytest
 
 from deployer.projects import StepInput
-from tests.support.daemon import APP, Daemon
-from tests.support.operator import Operator
-
-
-@pytest.fixture(scope="module")
-def busy(tmp_path_factory):
-    """A running daemon that all of these talk past: they share its database."""
-    daemon = Daemon(tmp_path_factory.mktemp("busy"))
-    try:
-        daemon.start()
-        yield daemon
-    finally:
-        daemon.close()
-
-
-@pytest.fixture
-def at_daemon(shell, busy):
-    shell.environment = busy.environment
-    return shell
-
-
-@pytest.fixture
-def there(busy, repository):
-    return Operator(busy.installation)
+from tests.support.daemon import APP
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deployer import config as configuration
+from deployer import config_file
 from deployer.installation import Installation
+from tests.support import database
 from tests.support.daemon import APP, environment
 from tests.support.database import ON_POSTGRESQL, of_sqlite
 
@@ -127,7 +128,8 @@ def test_another_user_is_told_in_words_what_is_not_theirs(as_nobody, is_reachabl
         around = Path(made)
         around.chmod(0o755 if is_reachable else 0o700)
         given = environment(around)
-        Installation.open(configuration.load(APP.parent / "config.example.toml", given)).database.dispose()
+        database.begin(given["DEPLOYER_STORAGE_DATABASE_URL"])
+        Installation.open(config_file.load(APP.parent / "config.example.toml", given)).database.dispose()
 
         done = subprocess.run(
             [*as_nobody, sys.executable, str(APP), "doctor"], cwd="/", env=given, capture_output=True, text=True

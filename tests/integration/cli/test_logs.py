@@ -9,31 +9,8 @@ import sys
 
 import pytest
 
-from tests.support.daemon import APP, Daemon
-from tests.support.operator import Operator
+from tests.support.daemon import APP
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-def busy(tmp_path_factory):
-    """A running daemon that all of these read from: they share its database."""
-    daemon = Daemon(tmp_path_factory.mktemp("busy"))
-    try:
-        daemon.start()
-        yield daemon
-    finally:
-        daemon.close()
-
-
-@pytest.fixture
-def at_daemon(shell, busy):
-    shell.environment = busy.environment
-    return shell
-
-
-@pytest.fixture
-def there(busy):
-    return Operator(busy.installation)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deployer.executors import launcher
+from tests.support.command_lines import command_lines
 from tests.support.launching import Launching
 from tests.support.waiting import wait_until
 
@@ -21,14 +22,9 @@ SECRET = f"correct-horse-battery-staple-{os.urandom(8).hex()}"
 def test_a_secret_is_in_no_command_line_of_any_process(launching):
     launching.prepare('echo "started $SECRET"; sleep 1000', {"SECRET": SECRET})
     launching.start()
-    seen = []
+    seen: list[bytes] = []
     while b"started" not in launching.raw:
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    seen.append(file.read())
-            except OSError:
-                continue
+        seen += command_lines()
     assert any(str(launching.directory).encode() in line for line in seen)
     assert not any(SECRET.encode() in line for line in seen)
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import resource
 import subprocess
 import time
 
 import psycopg
 import pytest
 
-from deployer.deployments import queue
+from deployer import counters, settings
 from deployer.models.deployment import Status
 from tests.support.browser import Browser
 from tests.support.disk import fill
 from tests.support.forge import Forge
+from tests.support.health import turns, unwell
 from tests.support.waiting import wait_until
 
 TRIGGERED = (200, "Deployment triggered")
@@ -98,14 +101,19 @@ def test_webhooks_are_refused_while_it_is_away_and_taken_again_without_a_restart
     server.stop()
     refused = [said(forge.push()) for _ in range(3)]
     page = Browser(web).get("/login")
+    red = wait_until(lambda: (found := unwell(web)).keys() >= {"database"} and found, "the database to be red")
     server.start()
 
     assert refused == [NOT_RECORDED] * 3
     # Whether there is anybody who could log in is not known either.
     assert page.status in (200, 503)
+    assert red["database"] == "The database cannot be written. The daemon's log says why."
+    (line,) = (one for one in web.log.splitlines() if "health: the database is not well" in one)
+    assert re.search(r"refused|terminated|shutting down|closed", line), line
     assert said(forge.push()) == TRIGGERED
     assert Browser(web).get("/login").status == 200
     assert len(operator.deployments()) == 2
+    assert turns(web, "runner")
     assert "Traceback" not in web.log, web.log
 
 
@@ -148,7 +156,7 @@ def test_who_waits_is_told_of_what_was_committed_while_it_did_not_hear(server, i
     again = bell.wait(seen, SOON_S)
     assert again > seen
     with installation.database.write() as connection:
-        queue.count(connection, "x", 1)
+        counters.add(connection, "x", 1)
     assert bell.wait(again, SOON_S) > again
 
 
@@ -204,7 +212,28 @@ def test_a_full_disk_is_told_loses_nothing_and_heals(
         answers.append(forge.push(head_commit={"message": "x" * 9000}))
 
     assert said(answers[-1]) == NOT_RECORDED
+    assert turns(web, "database", "runner")
     assert Browser(web).get("/login").status == 200
     (small_disk / "filler").unlink()
     assert said(forge.push()) == TRIGGERED
     assert len(operator.deployments()) == len(answers)
+    assert turns(web, "runner")
+
+
+def test_the_bell_is_heard_also_in_a_process_with_a_thousand_open_files(server, installation):
+    """As one has whose web process serves a thousand viewers while the database restarts."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit[1] < 2048:
+        pytest.skip("not so many files may be opened here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, limit[1]))
+    taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    try:
+        bell = installation.database.bell
+        seen = bell.generation
+        with installation.database.write() as connection:
+            settings.put(connection, "a", "b")
+        assert bell.wait(seen, 10) > seen
+    finally:
+        for one in taken:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from deployer.executors import processes
 from deployer.models.deployment import Status
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.forge import Forge
@@ -90,3 +93,28 @@ def test_a_push_whose_commit_was_not_answered_is_refused_and_its_redelivery_is_k
     assert (again.status, again.headers["X-Deployment-Id"]) == (200, None)
     (ours,) = [one for one in operator.deployments() if one.delivery_guid == guid]
     assert ours.status == Status.QUEUED
+
+
+def test_a_success_that_was_not_answered_leaves_alone_what_it_started(
+    make_line, make_daemon, operator, make_project, tmp_path
+):
+    """The app that was just deployed must not be ended for it."""
+    line, url = make_line(every=1)
+    started, go = tmp_path / "started", tmp_path / "go"
+    project = make_project(
+        f"setsid sh -c 'echo $$ > {started}; exec sleep 1000' </dev/null >/dev/null 2>&1 &\n"
+        f"echo waiting; while [ ! -e {go} ]; do sleep 0.01; done"
+    )
+    daemon = make_daemon(storage_database_url=url).start()
+    deployment_id = operator.deploy(project)
+    operator.wait_for_output(deployment_id, b"waiting")
+    line.cuts_left = 2
+    go.touch()
+
+    assert operator.wait_for_end(deployment_id, within_s=60).status == Status.SUCCESS
+    # The runner has understood that it was its own success once it does the next.
+    assert operator.wait_for_end(operator.deploy(make_project("true", name="next")), within_s=60).status == "success"
+    assert line.cuts_left < 2
+    pid = int(started.read_text())
+    assert processes.stat(pid), daemon.log
+    os.kill(pid, signal.SIGKILL)

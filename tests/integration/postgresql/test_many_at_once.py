@@ -13,10 +13,13 @@ from typing import TypeVar
 import pytest
 import sqlalchemy as sa
 
+from deployer import servers
 from deployer.db import Database
 from deployer.deployments import claims, lifecycle, queue
+from deployer.errors import LostClaim
 from deployer.models import Deployment, DeploymentEvent
 from deployer.models.deployment import Status
+from deployer.servers import ServerInput
 from tests.support.forge import Forge, push
 from tests.support.waiting import wait_until
 
@@ -169,3 +172,46 @@ def test_what_is_longer_than_its_column_says_or_holds_a_nul_is_stored_as_on_sqli
     deployment = operator.deployment(deployment_id)
     assert deployment.pusher == "n" * 5_000
     assert deployment.commit_message == "a\ufffdb"
+
+
+def test_of_two_hosts_one_deploys_to_a_server_at_a_time(installation, operator, make_project):
+    with installation.database.write_session() as session:
+        server_id = servers.create(session, ServerInput("web1", "127.0.0.1", 22, "deploy"), installation.vault).id
+    ids = [operator.deploy(make_project(name=name, server=server_id)) for name in ("one", "two")]
+
+    def claim(runner: str) -> str | None:
+        with installation.database.write() as connection:
+            return claims.claim(connection, runner, server_id, runner)
+
+    assert claim("here") == ids[0]
+    assert claim("there") is None
+    with installation.database.write() as connection:
+        lifecycle.succeed(connection, ids[0], "here")
+    assert claim("there") == ids[1]
+
+
+def test_output_that_is_being_written_down_is_there_before_another_runner_takes_over(
+    installation, operator, make_project, config
+):
+    """Else it would begin where that output begins, and store it a second time."""
+    deployment_id = operator.deploy(make_project())
+    with installation.database.write() as connection:
+        assert claims.claim(connection, "one", None, installation.host_id) == deployment_id
+    other = Database(config)
+    waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    def take_over() -> bool:
+        with other.write() as connection:
+            return claims.hand_over(connection, deployment_id, "one", "two")
+
+    with ThreadPoolExecutor(1) as threads:
+        with installation.database.write(alone=False) as connection:
+            lifecycle.hold(connection, deployment_id, "one")
+            taking = threads.submit(take_over)
+            wait_until(lambda: connection.scalar(waits), "the other runner, which waits")
+            assert not taking.done()
+        assert taking.result()
+    other.dispose()
+
+    with pytest.raises(LostClaim), installation.database.write(alone=False) as connection:
+        lifecycle.hold(connection, deployment_id, "one")

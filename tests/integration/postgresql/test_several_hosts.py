@@ -13,11 +13,15 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from deployer import clock
 from deployer.config import Config, GitSettings, RunnerSettings, StorageSettings
-from deployer.deployments import runners
+from deployer.deployments import claims, command_lifecycle, lifecycle, runners
+from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.executors import processes
 from deployer.installation import Installation
 from deployer.models import Runner
+from deployer.models.deployment import CommandKind
+from deployer.runner.heartbeat import STEADY_S, Heartbeat
 from tests.support import database
 from tests.support.operator import Operator
 from tests.support.runner_process import RunnerProcess
@@ -202,7 +206,7 @@ def test_what_ran_on_a_host_that_does_not_come_back_is_ended_by_the_others(one, 
 
     stop_heart(one, 700)
     two.runner.start()
-    deployment = one.operator.wait_for_end(deployment_id)
+    deployment = one.operator.wait_for_end(deployment_id, within_s=60)
     assert deployment.status == "interrupted"
     assert deployment.cause.endswith("did not come back within 10 min (runner.host_lost_after)")
     assert [step.status for step in one.operator.steps(deployment_id)] == ["interrupted"]
@@ -272,3 +276,68 @@ def test_a_project_made_for_a_server_may_be_deployed_by_whoever_is_there(one, tw
     deployment_id = one.operator.deploy(project)
 
     assert one.operator.wait_for_end(deployment_id, within_s=40).status == "success"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_after_an_outage_of_the_database_nobody_is_judged_before_he_could_beat_again(one, two, repository):
+    """All heartbeats are old then, and whoever comes first would end what runs well on all the others."""
+    database = two.installation.database
+    project = one.operator.make_project(repository.url, ["echo started; sleep 600"], name="here")
+    one.runner.start()
+    deployment_id = one.operator.deploy(project)
+    one.operator.wait_for_output(deployment_id, b"started")
+    stop_heart(one, 700)
+
+    now, taken = Clock(), []
+    heart = Heartbeat(
+        two.installation, "two", runners.Host(two.id, "two"), after_taking=lambda: taken.append(1), now=now
+    )
+    heart.beat()
+    now.seconds += STEADY_S + 1  # the database was away for so long
+    heart.beat()
+    assert one.operator.status(deployment_id) == "running"
+    for _ in range(6):
+        now.seconds += runners.BEAT_S
+        heart.beat()
+
+    assert one.operator.status(deployment_id) == "interrupted"
+    assert taken == []
+    database.dispose()
+
+
+def test_each_deployment_that_is_taken_over_is_told_of_when_it_is_ours(one, two, repository, ssh):  # noqa: F811
+    """A lane that looks before it is ours would not look again."""
+    ids = []
+    server = one.operator.make_server(ssh)
+    with one.installation.database.write() as connection:
+        runners.register(connection, "one", runners.Host(one.id, "one"))
+    for name in ("app1", "app2"):
+        project = one.operator.make_project(repository.url, ["true"], name=name, server=server)
+        ids.append(one.operator.deploy(project))
+        with one.installation.database.write() as connection:
+            lifecycle.begin(connection, ids[-1], "one")
+            planned = PlannedCommand(clock.new_id(), 0, CommandKind.STEP, "true", "true", 60, "nonce")
+            command_lifecycle.plan(connection, ids[-1], [planned])
+            command_lifecycle.start_command(connection, planned.id, "one", None)
+    with one.installation.database.write() as connection:
+        connection.execute(sa.update(Runner).values(heartbeat_at=sa.literal_column("heartbeat_at - 60000")))
+
+    now, seen = Clock(), []
+
+    def taken() -> None:
+        with two.installation.database.read() as connection:
+            seen.append(len(claims.running_of(connection, "two", server, two.id)))
+
+    heart = Heartbeat(two.installation, "two", runners.Host(two.id, "two"), after_taking=taken, now=now)
+    for _ in range(7):
+        heart.beat()
+        now.seconds += runners.BEAT_S
+
+    assert seen == [1, 2]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from deployer import config as configuration
+from deployer import config_file
 from deployer.installation import Installation
 from tests.support.browser import Browser
+from tests.support.command_lines import command_lines
 from tests.support.daemon import APP, Daemon, environment, free_port
 from tests.support.forge import Forge
 from tests.support.operator import Operator
@@ -93,24 +94,13 @@ def test_a_wrong_password_is_told_without_it(guarded, tmp_path):
     assert PASSWORD not in line
 
 
-def command_lines() -> bytes:
-    """Of every process of this host, as every user sees them."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.append(path.read_bytes())
-        except OSError:
-            continue
-    return b"\n".join(found)
-
-
 def test_the_password_is_nowhere_to_be_seen(guarded, tmp_path, repository):
     """It lies in the configuration file, and goes no further than to the server."""
     daemon = Daemon(tmp_path, storage_database_url="")
     url = guarded.format(ENCODED)
     (tmp_path / "config.toml").write_text(f'[storage]\ndatabase_url = "{url}"\n')
     del daemon.environment["DEPLOYER_STORAGE_DATABASE_URL"]
-    daemon.config = configuration.load(tmp_path / "config.toml", daemon.environment)
+    daemon.config = config_file.load(tmp_path / "config.toml", daemon.environment)
     hidden = [ENCODED.encode(), b"p@ss/wo:rd"]
     try:
         seen = []
@@ -121,7 +111,7 @@ def test_the_password_is_nowhere_to_be_seen(guarded, tmp_path, repository):
         answer = forge.push(after=repository.tip())
         deployment_id = answer.headers["X-Deployment-Id"]
         operator.wait_for_output(deployment_id, b"started")
-        seen.append(command_lines())
+        seen.append(b"\n".join(command_lines()))
         operator.wait_for_end(deployment_id)
         member = logged_in(daemon)
         seen += [member.get(path).text.encode() for path in ("/", "/settings", f"/deployments/{deployment_id}")]
@@ -156,4 +146,4 @@ def test_a_key_of_another_host_is_needed_and_told(server, database, installation
     (second / "data" / "key").write_bytes((installation.data_dir.key_file).read_bytes())
     os.chmod(second / "data" / "key", 0o600)
     given = environment(second, storage_database_url=server.url(database))
-    Installation.open(configuration.load(APP.parent / "config.example.toml", given)).database.dispose()
+    Installation.open(config_file.load(APP.parent / "config.example.toml", given)).database.dispose()

@@ -17,25 +17,19 @@ from tests.support.standing import (  # noqa: F401 (fixtures)
     gate,
     installation,
     make_project,
-    make_user,
     operator,
     project,
     repository,
     running,
+    shared,
 )
 
 
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Daemon]:
     settings = {f"server_{name}": value for name, value in tomllib.loads(snippet("toml"))["server"].items()}
-    made = Daemon(tmp_path_factory.mktemp("behind"), **settings).begin_with(empty_database)
-    try:
-        made.start()
-        make_user(made)
+    with shared(Daemon(tmp_path_factory.mktemp("behind"), **settings).begin_with(empty_database)) as made:
         yield made
-    finally:
-        made.close()
-    assert "Traceback" not in made.log, made.log
 
 
 @pytest.fixture(scope="session", params=["caddy", "nginx"])

@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import signal
-import time
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from deployer.models import Command
 from deployer.projects import StepInput
 from tests.chaos import points
 from tests.chaos.points import Point
+from tests.support import killing
 from tests.support.repository import git
 from tests.support.waiting import wait_until
 
@@ -82,16 +82,8 @@ def test_a_runner_that_is_killed_at_random_points_loses_and_doubles_nothing(oper
     project = make_project(LONG_STEP, "echo two >> ../begun; echo two", "echo three >> ../begun; echo three")
     runner = make_runner()
     deployment_ids = [operator.deploy(project) for _ in range(3)]
-    kills = 0
-    while not all(operator.status(one).is_final for one in deployment_ids):
-        runner.start()
-        # The window grows, so that every series of kills comes to an end.
-        deadline = time.monotonic() + chance.uniform(0.02, 0.12 + 0.02 * kills)
-        while time.monotonic() < deadline and not all(operator.status(one).is_final for one in deployment_ids):
-            time.sleep(0.002)
-        runner.kill()
-        kills += 1
-        assert kills < 200
+
+    kills = killing.until_all_ended(runner, operator, deployment_ids, chance)
 
     assert kills >= 10
     assert begun(project) == ["x", "two", "three"] * 3
@@ -199,11 +191,7 @@ def test_a_command_that_was_killed_with_its_launcher_ends_interrupted(operator, 
     deployment_id = operator.deploy(make_project("echo started; sleep 1000", name="web"))
     operator.wait_for_output(deployment_id, b"started")
     runner.kill()
-    (command,) = operator.steps(deployment_id)
-    launcher = int((operator.installation.data_dir.spool / command.id / "pid").read_text().split()[0])
-    session = int((operator.installation.data_dir.spool / command.id / "group").read_text())
-    for pid in [launcher, *processes.in_session(launcher), *processes.in_session(session)]:
-        os.kill(pid, signal.SIGKILL)
+    killing.launcher_and_step(operator, deployment_id)
 
     runner.start()
 

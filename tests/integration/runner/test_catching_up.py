@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from deployer import clock, projects
 from deployer.deployments import looks
+from deployer.deployments.looks import Look, Outcome, Why
 from deployer.models import Project
 from deployer.runner.lookout import Lookout
 from tests.support import web_git
@@ -470,3 +471,25 @@ def test_no_look_leaves_anything_behind(installation, make_project, live, lookou
     finished(lookout)
 
     assert os.listdir(installation.data_dir.scratch) == []
+
+
+def test_a_tip_that_asks_for_no_deployment_leaves_its_place_to_the_push_that_it_took_it_from(
+    operator, repository, make_project, runner
+):
+    project = make_project("echo started; while [ ! -e ../go ]; do sleep 0.01; done")
+    first = operator.pushed(project, repository.commit())
+    operator.wait_for_output(first, b"started")
+    wanted = repository.commit("wanted")
+    pushed = operator.pushed(project, wanted)
+    tip = repository.commit("docs [skip deploy]")
+    with operator.database.write() as connection:
+        (followed,) = looks.followed(connection)
+        assert looks.record(connection, Look(followed, clock.now(), tip, Why.POLL), 10).outcome is Outcome.NEWS
+    assert operator.status(pushed) == "superseded"
+
+    with open(f"{project.path}/../go", "w"):
+        pass
+
+    found = operator.deployments()[-1]
+    ended = operator.wait_for_end(found.id)
+    assert (ended.status, ended.deployed_sha, ended.commit_message) == ("success", wanted, "wanted")

@@ -120,3 +120,19 @@ def test_what_left_the_session_and_its_environment_too_is_out_of_reach_and_holds
     assert processes.stat(pid)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: leftovers.alive(left) == set(), "the end of the stray")
+
+
+def test_a_cancel_between_two_tries_ends_what_the_first_left(operator, make_project, runner, left):
+    first = StepInput(leftovers.step(left, then="exit 1"), retries=1, retry_wait_s=600)
+    deployment_id = operator.deploy(make_project(first))
+    wait_until(lambda: "Trying again in 10 min" in operator.log(deployment_id), "the wait for another try")
+    kinds = {name for name in leftovers.alive(left) if "without-environment" not in name}
+    assert len(kinds) >= len(leftovers.KINDS) - 2
+
+    operator.cancel(deployment_id)
+
+    deployment = operator.wait_for_end(deployment_id)
+    assert (deployment.status, deployment.cause) == ("cancelled", "cancelled by ada")
+    # Whose session and environment are both gone cannot be known any more.
+    assert {name for name in leftovers.alive(left) if "without-environment" not in name} == set()
+    assert [step.status for step in operator.steps(deployment_id)] == ["failed", "skipped"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployer.config import LogSettings
-from deployer.deployments import reading
+from deployer.deployments import logs
 from deployer.executors import processes
 from deployer.models import Command
 from deployer.web import ansi
@@ -27,7 +27,7 @@ def outcome(operator, make_project, *steps: str):
 def shown(operator, step, limit: int = SHOWN) -> bytes:
     """What a page gets of the log."""
     with operator.database.read() as connection:
-        return reading.log_of(connection, Command(**vars(step)), limit)
+        return logs.of_command(connection, Command(**vars(step)), limit)
 
 
 def test_output_with_nuls_and_broken_utf_8_is_stored_to_the_byte_and_can_be_shown(operator, make_project, runner):

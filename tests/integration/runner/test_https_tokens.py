@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.support import web_git
+from tests.support.command_lines import command_lines
 from tests.support.repository import git
 
 TOKEN = "ghp_ThisIsATokenOfTheProject0123456789"
@@ -70,14 +69,9 @@ def test_a_token_is_in_no_command_line(operator, served, make_project, runner):
     project = make_project("true", url=served.url("app.git"))
     operator.set_https_token(project, TOKEN)
     deployment_id = operator.deploy(project)
-    seen = []
+    seen: list[bytes] = []
     while not operator.status(deployment_id).is_final:
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    seen.append(file.read())
-            except OSError:
-                continue
+        seen += command_lines()
     assert operator.status(deployment_id) == "success"
     assert any(b"fetch" in line for line in seen)
     assert not any(TOKEN.encode() in line for line in seen)

@@ -42,3 +42,21 @@ def test_two_projects_are_deployed_one_after_the_other_in_the_order_of_the_queue
         assert operator.wait_for_end(deployment_id).status == "success"
         moments += operator.step_output(deployment_id).split()
     assert moments == sorted(moments)
+
+
+def test_a_delivery_that_comes_late_does_not_displace_the_newer_commit_that_waits(
+    operator, repository, make_project, runner
+):
+    project = make_project("echo started; while [ ! -e ../go ]; do sleep 0.01; done")
+    first = operator.pushed(project, repository.commit())
+    operator.wait_for_output(first, b"started")
+    older, newer = repository.commit("older"), repository.commit("newer")
+    repository.commit("not pushed yet")
+
+    operator.pushed(project, newer)
+    late = operator.pushed(project, older)
+    with open(f"{project.path}/../go", "w"):
+        pass
+
+    ended = operator.wait_for_end(late)
+    assert (ended.status, ended.deployed_sha, ended.commit_message) == ("success", newer, "newer")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import clock
-from deployer.executors import processes
 from deployer.models import Command
 from deployer.projects import StepInput
 from deployer.runner import plan
+from tests.support import killing
 from tests.support.waiting import wait_until
 
 
@@ -214,11 +211,7 @@ def test_a_step_that_was_interrupted_is_not_tried_again(operator, make_project, 
     deployment_id = operator.deploy(make_project(StepInput("echo started; sleep 1000", retries=3)))
     operator.wait_for_output(deployment_id, b"started")
     runner.kill()
-    (command,) = operator.steps(deployment_id)
-    launcher = int((operator.installation.data_dir.spool / command.id / "pid").read_text().split()[0])
-    session = int((operator.installation.data_dir.spool / command.id / "group").read_text())
-    for pid in [launcher, *processes.in_session(launcher), *processes.in_session(session)]:
-        os.kill(pid, signal.SIGKILL)
+    killing.launcher_and_step(operator, deployment_id)
 
     runner.start()
 
@@ -269,15 +262,8 @@ def test_a_runner_that_is_killed_at_random_points_makes_each_try_once(operator, 
     ]
     runner = make_runner()
     deployment_ids = [operator.deploy(project) for project in projects]
-    kills = 0
-    while not all(operator.status(one).is_final for one in deployment_ids):
-        runner.start()
-        deadline = time.monotonic() + chance.uniform(0.02, 0.12 + 0.02 * kills)
-        while time.monotonic() < deadline and not all(operator.status(one).is_final for one in deployment_ids):
-            time.sleep(0.002)
-        runner.kill()
-        kills += 1
-        assert kills < 200
+
+    kills = killing.until_all_ended(runner, operator, deployment_ids, chance)
 
     assert kills >= 5
     for deployment_id, tries in zip(deployment_ids, (4, 2), strict=True):

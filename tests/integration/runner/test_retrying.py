@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from deployer.deployments import retry
 from deployer.errors import InvalidInput, InvalidTransition, NotFound, QueueFull
+from deployer.models import Deployment
 from deployer.models.deployment import reference
 from deployer.projects import StepInput
 from tests.support.repository import git
@@ -345,3 +349,39 @@ def test_a_retry_survives_a_kill_between_its_skipped_steps_and_its_first(
     assert deployment.cause == "step 'exit 3' exited with 3"
     assert [one.status for one in operator.steps(again)] == ["skipped", "failed", "skipped"]
     assert built(project) == 2
+
+
+@pytest.mark.parametrize("own_pull", [False, True], ids=["checked out", "pulled by a step"])
+def test_a_retry_of_what_could_not_be_brought_brings_it(operator, repository, make_project, runner, own_pull):
+    """What lies in the working copy then is the commit before, and nobody asked for that one again."""
+    project = make_project(*(["git pull --ff-only"] if own_pull else []), "git rev-parse HEAD")
+    before = repository.tip()
+    assert operator.wait_for_end(operator.pushed(project, before)).status == "success"
+    wanted = repository.commit("wanted", page_txt="new")
+    in_the_way = Path(project.path) / "page.txt"
+    in_the_way.mkdir()
+    (in_the_way / "kept").touch()
+    (in_the_way / "kept").chmod(0o400)
+    git("-C", project.path, "config", "core.worktree", "/nowhere")
+    failed = operator.wait_for_end(operator.pushed(project, wanted))
+    git("-C", str(Path(project.path) / ".git"), "config", "--file", "config", "--unset", "core.worktree")
+    shutil.rmtree(in_the_way)
+
+    again = operator.wait_for_end(operator.retry(failed.id))
+
+    assert (failed.status, failed.deployed_sha) == ("failed", None)
+    assert (again.status, again.deployed_sha) == ("success", wanted)
+
+
+def test_what_ran_since_is_known_also_after_the_clock_was_put_back(operator, repository, project, failed):
+    assert operator.wait_for_end(operator.deploy(project)).status == "failed"
+    with operator.database.write() as connection:
+        connection.execute(
+            sa.update(Deployment)
+            .where(Deployment.id != failed.id)
+            .values(started_at=failed.started_at - timedelta(hours=1))
+        )
+    mend(project)
+
+    with pytest.raises(InvalidTransition, match="has run since"):
+        operator.retry(failed.id, from_failed=True)

@@ -91,7 +91,7 @@ def test_a_newer_push_that_waits_is_run_instead(operator, installation, make_pro
         lifecycle.interrupt(connection, first, "runner", "the host was rebooted")
 
     assert [one.id for one in queued(operator)] == [newer]
-    assert operator.deployment(first).cause == "the host was rebooted; not run again, since a newer push waits"
+    assert operator.deployment(first).cause == "the host was rebooted; not run again, since a newer deployment waits"
 
 
 def test_after_three_reruns_in_a_row_a_person_decides_and_then_it_begins_anew(operator, installation, make_project):
@@ -146,3 +146,31 @@ def test_a_project_whose_first_step_cannot_give_way_deploys_the_newest(
 
     (again,) = queued(operator)
     assert (again.trigger, again.commit_sha) == ("retry", None)
+
+
+def test_what_a_person_asked_for_meanwhile_is_run_instead(operator, installation, make_project, repository):
+    """It would be behind in the queue, and put an older commit over the newest."""
+    project = make_project(rerun_interrupted=True)
+    first = operator.pushed(project, repository.tip())
+    with installation.database.write() as connection:
+        assert claims.claim(connection, "runner", host_id=installation.host_id) == first
+    newest = operator.deploy(project)
+
+    with installation.database.write() as connection:
+        lifecycle.interrupt(connection, first, "runner", "the host was rebooted")
+
+    assert [one.id for one in queued(operator)] == [newest]
+
+
+def test_a_branch_that_is_no_longer_deployed_is_not_run_again(operator, installation, make_project, repository):
+    project = make_project(rerun_interrupted=True)
+    first = operator.pushed(project, repository.tip())
+    with installation.database.write() as connection:
+        assert claims.claim(connection, "runner", host_id=installation.host_id) == first
+    operator.change(project, branch="release")
+
+    with installation.database.write() as connection:
+        lifecycle.interrupt(connection, first, "runner", "the host was rebooted")
+
+    assert queued(operator) == []
+    assert operator.deployment(first).cause.endswith("the project deploys another branch by now")

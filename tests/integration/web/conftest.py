@@ -22,13 +22,13 @@ from tests.support.standing import (  # noqa: F401 (fixtures)
     installation,
     make_daemon,
     make_project,
-    make_user,
     member,
     operator,
     plain_member,
     project,
     repository,
     running,
+    shared,
     stranger,
 )
 
@@ -38,14 +38,9 @@ _addresses = (f"198.51.100.{number}" for number in itertools.count(1))
 @pytest.fixture(scope="session")
 def proxied_daemon(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Daemon]:
     """A web process behind one proxy, so that each test can come from addresses of its own."""
-    shared = Daemon(tmp_path_factory.mktemp("proxied"), "web", server_trusted_proxies=1).begin_with(empty_database)
-    try:
-        shared.start()
-        make_user(shared)
-        yield shared
-    finally:
-        shared.close()
-    assert "Traceback" not in shared.log, shared.log
+    made = Daemon(tmp_path_factory.mktemp("proxied"), "web", server_trusted_proxies=1)
+    with shared(made.begin_with(empty_database)):
+        yield made
 
 
 @pytest.fixture

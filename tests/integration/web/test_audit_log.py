@@ -11,14 +11,12 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import accounts, audit, clock, invitations, logins, servers, sessions
-from deployer.application import create_app
-from deployer.config import Config, StorageSettings
-from deployer.installation import Installation
 from deployer.models.audit import AuditEvent
 from deployer.models.notification import Notification, NotificationStatus, Occasion
 from deployer.servers import ServerInput
 from tests.support import authenticator
 from tests.support.browser import Answer, Browser
+from tests.support.routes import rules
 from tests.support.ssh_server import SSHD, SshServer
 from tests.support.standing import PASSWORD, USER, logged_in, make_user
 
@@ -242,13 +240,7 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
 
 def changing_endpoints() -> set[str]:
     """The endpoints of the application that take more than a question."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        installation = Installation.open(Config(storage=StorageSettings(f"{folder}/data")))
-        rules = list(create_app(installation).url_map.iter_rules())
-        installation.database.dispose()
-    return {rule.endpoint for rule in rules if (rule.methods or set()) - {"GET", "HEAD", "OPTIONS"}}
+    return {rule.endpoint for rule in rules() if (rule.methods or set()) - {"GET", "HEAD", "OPTIONS"}}
 
 
 @pytest.fixture(scope="module")

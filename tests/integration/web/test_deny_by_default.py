@@ -6,30 +6,14 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import accounts, clock, invitations, servers, sessions
-from deployer.application import create_app
-from deployer.config import Config, StorageSettings
-from deployer.installation import Installation
 from deployer.models import Notification, Server
 from deployer.models.notification import NotificationStatus, Occasion
 from deployer.servers import ServerInput
+from tests.support.routes import OPEN, addresses
 from tests.support.standing import MEMBER, USER
-
-OPEN = {"/login", "/login/code", "/setup", "/join", "/health", "/static/<path:filename>"}
-"""What a stranger may ask for. A view that is added elsewhere must refuse them."""
-
 
 LOOKS = {"polled_at", "polled_sha", "poll_error"}
 """What the runner writes of a project by itself."""
-
-
-@pytest.fixture(scope="module")
-def routes(tmp_path_factory) -> list[tuple[str, str]]:
-    """Every method and address that the application knows."""
-    folder = tmp_path_factory.mktemp("routes") / "data"
-    installation = Installation.open(Config(storage=StorageSettings(str(folder))))
-    rules = list(create_app(installation).url_map.iter_rules())
-    installation.database.dispose()
-    return [(method, rule.rule) for rule in rules for method in sorted(rule.methods or ())]
 
 
 def filled(rule: str, project, deployment_id: str, people: dict[str, str]) -> str:
@@ -83,12 +67,12 @@ def people(operator) -> dict[str, str]:
         return {"user_id": user.id, "session_id": sessions.public_id(one), "invitation_id": invitation.id}
 
 
-def test_every_route_but_the_open_ones_refuses_strangers(routes, stranger, subject, operator, people):
+def test_every_route_but_the_open_ones_refuses_strangers(stranger, subject, operator, people):
     deployment_id = operator.deploy(subject)
     # Its server's host key is not trusted, so it ends at once.
     deployment = operator.wait_for_end(deployment_id)
     owe(operator, deployment_id)
-    closed = [(method, rule) for method, rule in routes if rule not in OPEN]
+    closed = [(method, rule) for method, rule in addresses() if rule not in OPEN]
     assert len(closed) > 30
     for method, rule in closed:
         path = filled(rule, subject, deployment_id, people)
@@ -109,8 +93,8 @@ def test_a_stranger_does_not_even_learn_what_is_there(stranger, path):
     assert (answer.status, answer.location.startswith("/login")) == (302, True)
 
 
-def test_the_open_routes_are_still_there(routes, stranger):
-    assert {rule for _, rule in routes} >= OPEN
+def test_the_open_routes_are_still_there(stranger):
+    assert {rule for _, rule in addresses()} >= OPEN
     assert stranger.get("/login").status == 200
     assert stranger.get("/static/deployer.css").status == 200
 
@@ -122,7 +106,7 @@ def test_static_files_do_not_lead_out_of_their_folder(member, path):
     assert member.get(path).status in (308, 404)
 
 
-def test_reading_changes_nothing(routes, member, subject, operator, running, people):
+def test_reading_changes_nothing(member, subject, operator, running, people):
     """Every GET, by somebody who may: nothing that is stored is another afterwards, but for what the runner does."""
 
     def stored() -> list[tuple]:
@@ -149,7 +133,7 @@ def test_reading_changes_nothing(routes, member, subject, operator, running, peo
 
     owe(operator, running)
     before = stored()
-    for method, rule in routes:
+    for method, rule in addresses():
         if method in ("GET", "HEAD", "OPTIONS") and not rule.endswith("/stream"):
             member.request(method, filled(rule, subject, running, people).replace("<path:filename>", "deployer.css"))
     assert stored() == before

@@ -16,8 +16,6 @@ from tests.support.forge import Forge
 from tests.support.operator import Operator
 from tests.support.waiting import wait_until
 
-pytestmark = of_sqlite
-
 NOT_RECORDED = (503, "The push could not be recorded; try again later")
 GUID = "11111111-1111-1111-1111-111111111111"
 
@@ -35,6 +33,7 @@ def ran(tmp_path) -> Path:
     return tmp_path / "ran"
 
 
+@of_sqlite
 def test_a_push_to_a_full_disk_is_refused_and_deploys_when_it_is_delivered_again(
     roomy_disk, make_daemon, repository, ran
 ):
@@ -62,6 +61,7 @@ def test_a_push_to_a_full_disk_is_refused_and_deploys_when_it_is_delivered_again
     assert daemon.runner_pid == runner
 
 
+@of_sqlite
 def test_a_push_to_a_disk_that_turned_read_only_is_refused_and_what_runs_is_left_alone(
     failing_disk, make_daemon, repository, tmp_path
 ):

@@ -17,28 +17,20 @@ from tests.support.browser import Browser
 from tests.support.daemon import Daemon
 from tests.support.mail_server import PASSWORD, USER, Authority, MailServer, SilentServer
 from tests.support.operator import Operator
-from tests.support.standing import logged_in, make_user
+from tests.support.standing import cookie_of, logged_in, make_user, shared
 from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory, empty_database) -> Iterator[Daemon]:
     """A web process of this module's own: mail settings are everybody's."""
-    made = Daemon(tmp_path_factory.mktemp("mail"), "web").begin_with(empty_database)
-    try:
-        made.start()
-        make_user(made)
+    with shared(Daemon(tmp_path_factory.mktemp("mail"), "web").begin_with(empty_database)) as made:
         yield made
-    finally:
-        made.close()
-    assert "Traceback" not in made.log, made.log
 
 
 @pytest.fixture(scope="module")
 def cookie(web: Daemon) -> str:
-    value = logged_in(web).cookie
-    assert value
-    return value
+    return cookie_of(web)
 
 
 @pytest.fixture

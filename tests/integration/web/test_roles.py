@@ -7,11 +7,9 @@ import itertools
 import pytest
 
 from deployer import accounts, servers
-from deployer.application import create_app
-from deployer.config import Config, StorageSettings
-from deployer.installation import Installation
 from deployer.servers import ServerInput
 from tests.support.browser import FORM
+from tests.support.routes import OPEN, addresses
 from tests.support.standing import MEMBER, logged_in, make_user
 
 _numbers = itertools.count(1)
@@ -45,18 +43,6 @@ MEMBERS_MAY = {
 }
 """What these tests know of it. A view that is added elsewhere must refuse members, or be added here on purpose."""
 
-OPEN = {"/login", "/login/code", "/setup", "/join", "/health", "/static/<path:filename>"}
-
-
-@pytest.fixture(scope="module")
-def routes(tmp_path_factory) -> set[tuple[str, str]]:
-    """Every method and address that the application knows."""
-    folder = tmp_path_factory.mktemp("routes") / "data"
-    installation = Installation.open(Config(storage=StorageSettings(str(folder))))
-    rules = list(create_app(installation).url_map.iter_rules())
-    installation.database.dispose()
-    return {(method, rule.rule) for rule in rules for method in rule.methods or ()} - {("OPTIONS", "/")}
-
 
 def filled(rule: str, project) -> str:
     """The address of a thing that is there, where the gate could let somebody through to it."""
@@ -85,10 +71,10 @@ def stored(operator) -> list[tuple]:
         return [tuple(row) for one in tables for row in connection.exec_driver_sql(f"SELECT * FROM {one} ORDER BY 1")]
 
 
-def test_every_route_but_the_members_own_refuses_them_and_changes_nothing(routes, plain_member, full, operator):
+def test_every_route_but_the_members_own_refuses_them_and_changes_nothing(plain_member, full, operator):
     closed = {
         (method, rule)
-        for method, rule in routes
+        for method, rule in addresses()
         if rule not in OPEN
         and ("GET" if method in ("HEAD", "OPTIONS") else method, rule) not in MEMBERS_MAY
         # Flask answers OPTIONS of what has no GET as the address of a POST.
@@ -144,7 +130,7 @@ def test_a_projects_page_shows_members_no_secret_and_no_value(plain_member, admi
 @pytest.mark.parametrize(
     "path", ["/", "/projects/{name}", "/projects/{name}/deliveries", "/deployments", "/deployments/{id}", "/account"]
 )
-def test_no_page_offers_members_what_they_may_not_do(routes, plain_member, full, running, path):
+def test_no_page_offers_members_what_they_may_not_do(plain_member, full, running, path):
     """Every link and every form of the pages that they see leads somewhere for them."""
     page = plain_member.get(path.format(name=full.name, id=running)).page
     forms = [one.attributes["action"] for one in page.find_all("form") if one.attributes.get("method") == "post"]

@@ -18,7 +18,7 @@ from tests.support.daemon import Daemon, free_port
 from tests.support.operator import Operator
 from tests.support.page import Page
 from tests.support.ssh_server import SshServer
-from tests.support.standing import logged_in, make_user
+from tests.support.standing import cookie_of, shared
 
 URL = "https://github.com/grace/app.git"
 _numbers = itertools.count(1)
@@ -27,22 +27,14 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory, empty_database) -> Iterator[Daemon]:
     """A web process of this module's own: the list of servers is everybody's."""
-    made = Daemon(tmp_path_factory.mktemp("servers"), "web").begin_with(empty_database)
-    try:
-        made.start()
-        make_user(made)
+    with shared(Daemon(tmp_path_factory.mktemp("servers"), "web").begin_with(empty_database)) as made:
         yield made
-    finally:
-        made.close()
-    assert "Traceback" not in made.log, made.log
     assert "BEGIN OPENSSH PRIVATE KEY" not in made.log
 
 
 @pytest.fixture(scope="module")
 def cookie(web: Daemon) -> str:
-    value = logged_in(web).cookie
-    assert value
-    return value
+    return cookie_of(web)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import project_secrets, projects
-from deployer.deployments import queue
+from deployer.deployments.deliveries import KEPT_UNVERIFIED, UNKNOWN_PROJECT, unverified_counter
 from deployer.models.delivery import Counter, Delivery
 from tests.support.forge import Forge, push, sign
 from tests.support.waiting import wait_until
@@ -68,13 +68,13 @@ def test_the_project_page_waits_for_the_first_ping_and_then_says_connected(forge
 
 
 def test_an_unknown_project_is_only_counted(forge, operator):
-    known = counter(operator, queue.UNKNOWN_PROJECT)
+    known = counter(operator, UNKNOWN_PROJECT)
     forge.path = f"/webhook/{uuid.uuid4()}"
 
     for _ in range(3):
         forge.push()
 
-    wait_until(lambda: counter(operator, queue.UNKNOWN_PROJECT) == known + 3, "three more counted")
+    wait_until(lambda: counter(operator, UNKNOWN_PROJECT) == known + 3, "three more counted")
 
 
 def test_of_bad_signatures_the_newest_hundred_are_kept_and_the_others_counted(forge, operator, project, member):
@@ -82,10 +82,10 @@ def test_of_bad_signatures_the_newest_hundred_are_kept_and_the_others_counted(fo
     for number in range(105):
         forge.send(b"%d" % number, X_Hub_Signature_256=WRONG)
 
-    name = queue.unverified_counter(project.id)
+    name = unverified_counter(project.id)
     wait_until(lambda: counter(operator, name) == 105, "all of them counted")
     kept = [one for one in deliveries(operator, project) if one.verdict == "unverified"]
-    assert len(kept) == queue.KEPT_UNVERIFIED
+    assert len(kept) == KEPT_UNVERIFIED
     assert {(one.headers, one.guid, one.event, one.ref) for one in kept} == {(None, None, None, None)}
     assert "105 requests with a wrong signature" in member.get(f"/projects/{project.name}").page.words
 
@@ -94,7 +94,7 @@ def test_bad_signatures_do_not_push_real_deliveries_off_the_page(forge, operator
     forge.push(ref="refs/heads/next")
     for number in range(30):
         forge.send(b"%d" % number, X_Hub_Signature_256=WRONG)
-    wait_until(lambda: counter(operator, queue.unverified_counter(project.id)) == 30, "all of them counted")
+    wait_until(lambda: counter(operator, unverified_counter(project.id)) == 30, "all of them counted")
 
     assert "Branch next ignored" in member.get(f"/projects/{project.name}").page.words
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import queue as queues
+import queue
 import threading
 from collections.abc import Sequence
 
-from deployer.deployments import queue
-from deployer.deployments.queue import Recorded, Request
+from deployer import counters
+from deployer.deployments import deliveries
+from deployer.deployments.deliveries import Recorded, Request
 from deployer.errors import StorageUnavailable
 from deployer.installation import Installation
 
@@ -49,7 +50,7 @@ class DeliveryWriter:
     def __init__(self, installation: Installation) -> None:
         self._database = installation.database
         self._max_queued = installation.config.runner.max_queued
-        self._slots: queues.SimpleQueue[_Slot] = queues.SimpleQueue()
+        self._slots: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._pid = 0
         self._unknown = 0
@@ -88,7 +89,7 @@ class DeliveryWriter:
             while len(slots) < MAX_BATCH:
                 try:
                     slots.append(self._slots.get_nowait())
-                except queues.Empty:
+                except queue.Empty:
                     break
             outcomes = iter(self._record([request for slot in slots for request in slot.requests]))
             for slot in slots:
@@ -99,8 +100,8 @@ class DeliveryWriter:
         try:
             with self._database.write() as connection:
                 if unknown:
-                    queue.count(connection, queue.UNKNOWN_PROJECT, unknown)
-                recorded = queue.record(connection, requests, self._max_queued)
+                    counters.add(connection, deliveries.UNKNOWN_PROJECT, unknown)
+                recorded = deliveries.record(connection, requests, self._max_queued)
         except StorageUnavailable as error:
             return [error] * len(requests)
         except Exception:
