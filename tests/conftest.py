@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deployer.config import Config, GitSettings, RunnerSettings
+from deployer.config import Config, GitSettings, RunnerSettings, StorageSettings
 from deployer.executors import processes
 from deployer.installation import Installation
 from deployer.models import Project
@@ -22,9 +22,14 @@ from tests.support.runner_process import RunnerProcess
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
+def storage(tmp_path: Path) -> StorageSettings:
+    return database.storage(tmp_path / "data")
+
+
+@pytest.fixture
+def config(storage: StorageSettings) -> Config:
     return Config(
-        storage=database.storage(tmp_path / "data"),
+        storage=storage,
         git=GitSettings(allow_file=True),
         runner=RunnerSettings(cancel_grace=1),
     )

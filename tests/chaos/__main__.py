@@ -58,7 +58,7 @@ def _options() -> argparse.Namespace:
 
 
 def _points(folder: Path, place: str) -> list[str]:
-    with getattr(scene, place)(folder) as made:
+    with scene.at(place, folder) as made:
         walked = walk.Walk(made, tell=_tell)
         found = walked.run(walk.long_form(place))
     print(f"\nChosen points, steps run {_where(place)}")
@@ -69,7 +69,7 @@ def _points(folder: Path, place: str) -> list[str]:
 
 
 def _storm(folder: Path, place: str, seed: int, kills: int) -> list[str]:
-    with getattr(scene, place)(folder) as made:
+    with scene.at(place, folder) as made:
         storm = Storm(made, seed, tell=_tell)
         found = storm.run(kills)
     print(f"\nRandom kills, steps run {_where(place)}")

@@ -16,6 +16,7 @@ from deployer.models import Command, Delivery
 from deployer.models.deployment import ChunkKind, CommandKind, Status
 from deployer.security.redaction import MASK
 from tests.chaos.scene import TOKEN, Part, Scene
+from tests.support.waiting import wait_until
 
 TOMBSTONE = {"pid", "exit"}
 
@@ -164,6 +165,16 @@ def _pushes(scene: Scene, known: dict[str, SimpleNamespace], found: Found) -> It
         led = [one.deployment_id for one in mine if one.deployment_id]
         if len(led) != 1 or led[0] not in known or guids[guid] != 1:
             yield f"push {guid} led to {led}, of which {guids[guid]} are on record"
+
+
+def wait_until_collected(scene: Scene) -> None:
+    wait_until(lambda: not list(left_in_spools(scene)), "everything is collected", within_s=30)
+
+
+def see_the_rest_collected(scene: Scene, part: Part) -> None:
+    """What a killed runner could not collect is collected by the next one, which stands and deploys ``part``."""
+    assert scene.operator.wait_for_end(scene.deploy(part), within_s=120).status is Status.SUCCESS
+    wait_until_collected(scene)
 
 
 def left_in_spools(scene: Scene) -> Iterator[str]:

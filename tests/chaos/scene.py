@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -141,6 +141,11 @@ class Scene:
 
     def close(self) -> None:
         self.daemon.close()
+
+
+def at(place: str, folder: Path) -> AbstractContextManager[Scene]:
+    """``here`` or ``there``: where the steps run."""
+    return here(folder) if place == "here" else there(folder)
 
 
 @contextmanager

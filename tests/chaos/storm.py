@@ -118,6 +118,11 @@ class Storm:
         self._processes.up()
         self._started_at = time.monotonic()
 
+    def _up_and_ready(self) -> None:
+        size = self._processes.log_size
+        self._up()
+        wait_until(lambda: self._processes.is_ready_since(size), "a runner is ready", within_s=60)
+
     def _wait_s(self) -> float:
         """One time in four the next kill may meet a process that only begins."""
         if self._chance.random() < 0.25:
@@ -125,9 +130,7 @@ class Storm:
         return self._ready_s + self._chance.uniform(0, 0.6)
 
     def _measure_a_start(self) -> None:
-        size = self._processes.log_size
-        self._up()
-        wait_until(lambda: self._processes.is_ready_since(size), "the runner is ready", within_s=60)
+        self._up_and_ready()
         self._ready_s = time.monotonic() - self._started_at
 
     def _look_at_a_copy(self) -> list[str]:
@@ -176,15 +179,10 @@ class Storm:
             return not self._scene.active()
 
         wait_until(is_over, "the end of everything that was asked for", within_s=300)
-        # What a killed runner could not collect is collected by the next one.
         self._processes.end()
         self._processes.is_split = True
-        size = self._processes.log_size
-        self._up()
-        wait_until(lambda: self._processes.is_ready_since(size), "the last runner is ready", within_s=60)
-        last = self._scene.deploy(self._parts[0])
-        self._scene.operator.wait_for_end(last, within_s=120)
-        wait_until(lambda: not list(proof.left_in_spools(self._scene)), "everything is collected", within_s=30)
+        self._up_and_ready()
+        proof.see_the_rest_collected(self._scene, self._parts[0])
         self._processes.end()
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos import scene
 from tests.chaos.storm import Storm
-from tests.support.ssh_server import require_sshd
 
 pytestmark = pytest.mark.chaos
 
@@ -18,12 +16,10 @@ SEED = 20261125
 
 
 @pytest.mark.parametrize(("place", "kills"), [("here", 10), ("there", 6)])
-def test_random_kills_of_runner_and_web_process_lose_and_double_nothing(tmp_path, place, kills):
-    if place == "there":
-        require_sshd()
-    with getattr(scene, place)(tmp_path / "scene") as made:
-        storm = Storm(made, SEED, switch_after=kills // 2)
-        found = storm.run(kills)
+def test_random_kills_of_runner_and_web_process_lose_and_double_nothing(made, kills):
+    storm = Storm(made, SEED, switch_after=kills // 2)
+
+    found = storm.run(kills)
 
     assert found.violations == []
     assert storm.kills.total() >= kills

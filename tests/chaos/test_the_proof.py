@@ -9,7 +9,6 @@ from deployer.models import Command, Delivery, Deployment, DeploymentEvent, LogC
 from tests.chaos import proof, scene
 from tests.chaos.scene import Sent
 from tests.support.runner_process import RunnerProcess
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
 
@@ -25,7 +24,7 @@ def _made(tmp_path_factory):
             pushed = made.operator.push(part.project, made.sha, guid="a-push").deployment_id
             made.asked.pushes.append(Sent("a-push", part.project.id, 200, pushed))
             assert made.operator.wait_for_end(pushed).status == "failed"
-            wait_until(lambda: not list(proof.left_in_spools(made)), "everything is collected")
+            proof.wait_until_collected(made)
         finally:
             runner.kill()
         yield made

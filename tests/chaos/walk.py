@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from deployer.models.deployment import Status
 from tests.chaos import points, proof
 from tests.chaos.points import Point
 from tests.chaos.proof import Found
@@ -155,8 +154,6 @@ class Walk:
         runner = self._runner()
         wait_until(lambda: not self.scene.active(), "the end of everything that was asked for", within_s=240)
         runner.kill()
-        # What a killed runner could not collect is collected by the next one.
         runner = self._runner().wait_until_ready()
-        assert self.scene.operator.wait_for_end(self.scene.deploy(self._brief), within_s=60).status is Status.SUCCESS
-        wait_until(lambda: not list(proof.left_in_spools(self.scene)), "everything is collected", within_s=30)
+        proof.see_the_rest_collected(self.scene, self._brief)
         runner.kill()

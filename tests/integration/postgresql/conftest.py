@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from deployer.config import Config, GitSettings, RunnerSettings, StorageSettings
+from deployer.config import Config, StorageSettings
 from deployer.installation import Installation
 from tests.support.daemon import Daemon
 from tests.support.database import Server
-from tests.support.operator import Operator
 
 _numbers = itertools.count(1)
 
@@ -51,12 +50,8 @@ def database(server: Server, _template: str) -> str:
 
 
 @pytest.fixture
-def config(tmp_path: Path, server: Server, database: str) -> Config:
-    return Config(
-        storage=StorageSettings(str(tmp_path / "data"), server.url(database)),
-        git=GitSettings(allow_file=True),
-        runner=RunnerSettings(cancel_grace=1),
-    )
+def storage(tmp_path: Path, server: Server, database: str) -> StorageSettings:
+    return StorageSettings(str(tmp_path / "data"), server.url(database))
 
 
 @pytest.fixture
@@ -64,11 +59,6 @@ def installation(config: Config) -> Iterator[Installation]:
     opened = Installation.open(config)
     yield opened
     opened.database.dispose()
-
-
-@pytest.fixture
-def operator(installation: Installation) -> Operator:
-    return Operator(installation)
 
 
 @pytest.fixture

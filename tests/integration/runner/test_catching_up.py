@@ -378,13 +378,18 @@ def finished(lookout) -> None:
     wait_until(lambda: all(look.done() for _, _, look in lookout._under_way.values()), "the end of the looks")
 
 
+def take_one_look(lookout) -> None:
+    """At every project, as at a start, and take in what was found."""
+    lookout.turn()
+    finished(lookout)
+    lookout.turn()
+
+
 def test_a_clock_that_ran_on_while_the_process_stood_still_has_everything_compared(
     operator, repository, make_project, live, lookout, monkeypatch
 ):
     live(make_project("true"))
-    lookout.turn()
-    finished(lookout)
-    lookout.turn()
+    take_one_look(lookout)
     missed = repository.commit()
     lookout.turn()
     assert not lookout._under_way
@@ -409,9 +414,7 @@ def test_each_project_is_compared_every_few_hours(
     project = live(make_project("true"))
     other = make_project("true", name="other")
     operator.push(other, repository.tip())
-    lookout.turn()
-    finished(lookout)
-    lookout.turn()
+    take_one_look(lookout)
     set_back(project, seconds=ago.total_seconds())
 
     lookout.turn()
@@ -425,9 +428,7 @@ def test_where_nothing_was_looked_at_for_a_while_one_project_shows_whether_the_n
     make_project, live, lookout, set_back, ago, is_due
 ):
     project = live(make_project("true"))
-    lookout.turn()
-    finished(lookout)
-    lookout.turn()
+    take_one_look(lookout)
     set_back(project, seconds=ago.total_seconds())
 
     lookout.turn()
@@ -455,9 +456,7 @@ def test_many_projects_are_not_polled_at_the_same_moment(installation, operator,
 def test_a_look_of_the_future_does_not_stop_the_next(operator, repository, make_project, live, lookout, set_back):
     """The clock was put back an hour."""
     project = live(make_project("true"))
-    lookout.turn()
-    finished(lookout)
-    lookout.turn()
+    take_one_look(lookout)
     set_back(project, hours=-1)
 
     lookout.turn()

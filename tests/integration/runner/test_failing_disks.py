@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import os
 import signal
-import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +16,7 @@ import pytest
 
 from deployer.config import StorageSettings
 from deployer.health import Health
-from tests.support.database import of_sqlite
+from tests.support.database import locked, of_sqlite
 from tests.support.disk import fill, use_up_what_is_reserved
 from tests.support.waiting import wait_until
 
@@ -69,12 +68,17 @@ def full(config) -> Iterator[None]:
     filler.unlink()
 
 
-@contextlib.contextmanager
-def locked(config) -> Iterator[None]:
-    with contextlib.closing(sqlite3.connect(config.database_path, isolation_level=None)) as foreign:
-        foreign.execute("BEGIN EXCLUSIVE")
-        yield
-        foreign.execute("ROLLBACK")
+def started(operator, project) -> str:
+    """A deployment whose step has begun, and waits for the word."""
+    deployment_id: str = operator.deploy(project)
+    operator.wait_for_output(deployment_id, b"started")
+    return deployment_id
+
+
+def go(elsewhere: Path) -> None:
+    """Give the step the word. Its end comes, whatever the database takes."""
+    (elsewhere / "go").touch()
+    wait_until((elsewhere / "over").exists, "the command's end")
 
 
 def printed(elsewhere: Path) -> bytes:
@@ -86,13 +90,10 @@ def printed(elsewhere: Path) -> bytes:
 def test_a_deployment_waits_while_the_database_takes_no_write_and_its_log_is_whole(
     operator, installation, config, project, runner, elsewhere, fault
 ):
-    deployment_id = operator.deploy(project)
-    operator.wait_for_output(deployment_id, b"started")
+    deployment_id = started(operator, project)
     health = Health(installation)
     with fault(config):
-        (elsewhere / "go").touch()
-        # The command does not wait for the database.
-        wait_until((elsewhere / "over").exists, "the command's end")
+        go(elsewhere)
         found = wait_until(lambda: health.troubles(), "the fault to be told")
         assert [one.name for one in found] == ["database"]
         # Longer than a write waits for a lock.
@@ -114,12 +115,10 @@ def test_a_deployment_waits_while_the_database_takes_no_write_and_its_log_is_who
 def test_a_runner_that_is_killed_while_the_disk_is_full_comes_back_there_and_goes_on(
     operator, config, project, runner, elsewhere
 ):
-    deployment_id = operator.deploy(project)
-    operator.wait_for_output(deployment_id, b"started")
+    deployment_id = started(operator, project)
     with full(config):
         runner.kill()
-        (elsewhere / "go").touch()
-        wait_until((elsewhere / "over").exists, "the command's end")
+        go(elsewhere)
         runner.start().wait_until_ready()
         time.sleep(1)
         assert runner.is_running
@@ -135,11 +134,9 @@ def test_output_that_the_full_disk_did_not_take_is_said_to_be_missing_and_the_en
     operator, config, project, runner, elsewhere
 ):
     """All on one disk: the command runs on, and its exit code waits until it can be written."""
-    deployment_id = operator.deploy(project)
-    operator.wait_for_output(deployment_id, b"started")
+    deployment_id = started(operator, project)
     with full(config):
-        (elsewhere / "go").touch()
-        wait_until((elsewhere / "over").exists, "the command's end")
+        go(elsewhere)
         # Also a runner finds everything there that it needs to begin.
         runner.kill()
         runner.start().wait_until_ready()
@@ -160,8 +157,7 @@ def test_output_that_the_full_disk_did_not_take_is_said_to_be_missing_and_the_en
 def test_a_runner_that_dies_again_and_again_on_a_full_disk_runs_nothing_twice(
     operator, config, project, runner, elsewhere
 ):
-    deployment_id = operator.deploy(project)
-    operator.wait_for_output(deployment_id, b"started")
+    deployment_id = started(operator, project)
     with full(config):
         (elsewhere / "go").touch()
         for _ in range(5):

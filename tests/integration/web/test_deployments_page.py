@@ -121,14 +121,19 @@ def test_a_project_s_page_leads_to_its_own_list(member, operator, make_project, 
 # Again ----------------------------------------------------------------------------------------------------------
 
 
+def offered_by(page, action: str, field: str) -> dict[str, str]:
+    """The buttons of the forms that post there, and what each form says in a field (empty: nothing)."""
+    found = {}
+    for form in page.find_all("form"):
+        if form.attributes.get("action", "").endswith(action):
+            values = [one.attributes["value"] for one in form.find_all("input", name=field)]
+            found[form.find("button").words] = values[0] if values else ""
+    return found
+
+
 def buttons(page) -> dict[str, str]:
     """What can be asked for, and of which commit (empty: the newest)."""
-    forms = [one for one in page.find_all("form") if one.attributes.get("action", "").endswith("/deploy")]
-    found = {}
-    for form in forms:
-        commits = [one.attributes["value"] for one in form.find_all("input", name="commit")]
-        found[form.find("button").words] = commits[0] if commits else ""
-    return found
+    return offered_by(page, "/deploy", "commit")
 
 
 def test_the_same_commit_is_deployed_again_also_when_the_branch_has_gone_on(
@@ -187,12 +192,7 @@ def test_of_a_deployment_that_never_had_a_commit_or_of_another_branch_only_the_n
 
 def retry_buttons(page) -> dict[str, str]:
     """What can be retried, and from where (empty: the first step)."""
-    forms = [one for one in page.find_all("form") if one.attributes.get("action", "").endswith("/retry")]
-    found = {}
-    for form in forms:
-        origins = [one.attributes["value"] for one in form.find_all("input", name="from")]
-        found[form.find("button").words] = origins[0] if origins else ""
-    return found
+    return offered_by(page, "/retry", "from")
 
 
 def facts_of(page) -> dict[str, str]:
