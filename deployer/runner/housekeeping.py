@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -80,8 +81,9 @@ def clear_scratch(folder: Path) -> None:
     """Remove what a process that was killed left there: it may hold a key."""
     oldest = time.time() - SCRATCH_KEPT_S
     for entry in os.scandir(folder):
-        if entry.stat(follow_symlinks=False).st_mtime < oldest:
-            scratch.remove(Path(entry.path))
+        with contextlib.suppress(FileNotFoundError):  # its own process removes it at this moment
+            if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                scratch.remove(Path(entry.path))
 
 
 def remove_mirrors(installation: Installation) -> None:

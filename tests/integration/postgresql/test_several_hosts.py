@@ -216,7 +216,7 @@ def test_what_ran_on_a_host_that_does_not_come_back_is_ended_by_the_others(one, 
     # It was only asleep: what it still runs of that deployment is ended, and the next one's turn comes.
     one.operator.change(project, steps=["echo next"])
     os.kill(one.runner.pid, signal.SIGCONT)
-    assert one.operator.wait_for_end(queued).status == "success"
+    assert one.operator.wait_for_end(queued, within_s=60).status == "success"
     wait_until(
         lambda: not list(processes.with_variable(f"DEPLOY_ID={deployment_id}".encode())),
         "the end of what the lost deployment left running",
