@@ -20,6 +20,11 @@ from tests.support.operator import Operator
 from tests.support.repository import Repository
 from tests.support.runner_process import RunnerProcess
 
+# What is ignored here, as in the background of a shell, everything that the tests start would ignore too.
+for _ignored in {signal.SIGHUP, signal.SIGQUIT, signal.SIGINT}:
+    if signal.getsignal(_ignored) is signal.SIG_IGN:
+        signal.signal(_ignored, signal.default_int_handler if _ignored == signal.SIGINT else signal.SIG_DFL)
+
 
 @pytest.fixture
 def storage(tmp_path: Path) -> StorageSettings:

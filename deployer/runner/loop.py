@@ -50,6 +50,10 @@ class Runner:
         """Never returns. SIGTERM ends the process at once and leaves commands running: the next runner finds them."""
         signal.signal(signal.SIGTERM, _leave)
         signal.signal(signal.SIGINT, _leave)
+        for one in (signal.SIGHUP, signal.SIGQUIT):
+            # Started by nohup, or in the background of a shell: what is ignored here no step could ever be ended by.
+            if signal.getsignal(one) is signal.SIG_IGN:
+                signal.signal(one, _stay)
         with _only_runner(self._installation.data_dir.runner_lock) as lock:
             try:
                 self._work(lock)
@@ -144,6 +148,10 @@ def _beat(lock: int) -> None:
     """The lock's time of change is what others see (deployer/health.py)."""
     with contextlib.suppress(OSError):
         os.utime(lock)
+
+
+def _stay(_signal: int, _frame: FrameType | None) -> None:
+    """As good as ignored, but not handed on to what is started."""
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -109,11 +110,13 @@ def test_an_address_without_tls_or_without_an_answer_is_a_warning(shell):
 
 def test_an_address_at_which_something_else_answers_is_a_warning(shell):
     def greet(listening: socket.socket) -> None:
-        for _ in range(2):
-            connection, _ = listening.accept()
-            with connection:
-                connection.recv(10_000)
-                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+        # Until nobody listens any more.
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(10_000)
+                    connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=greet, args=[listening], daemon=True).start()

@@ -153,7 +153,7 @@ def test_a_cancel_is_heeded_by_the_next_runner(operator, make_project, make_runn
 POLITE_STEP = """
 trap 'echo tidied; exit 0' TERM
 setsid sh -c 'trap "" TERM; while :; do sleep 0.1; done' >/dev/null 2>&1 &
-echo started; while :; do sleep 0.02; done 2>/dev/null
+echo started; while :; do sleep 0.02 || :; done 2>/dev/null
 """
 """When it is asked to end it does so, well; what it leaves does not."""
 

@@ -63,7 +63,7 @@ def test_a_cancel_ends_what_ignores_being_asked(operator, make_project, runner):
 
 
 def test_a_step_may_tidy_up_in_the_grace_period(operator, make_project, runner):
-    step = "trap 'echo tidied; exit 0' TERM; echo started; while :; do sleep 0.05; done"
+    step = "trap 'echo tidied; exit 0' TERM; echo started; while :; do sleep 0.05 || :; done"
     deployment_id = operator.deploy(make_project(step))
     operator.wait_for_output(deployment_id, b"started")
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,6 +131,19 @@ def test_a_death_by_signal_is_told_with_the_signals_name(operator, make_project,
 
     assert (deployment.status, step.exit_code, operator.output(step)) == ("failed", code, b"before\n")
     assert deployment.cause.endswith(f"exited with {code} (ended by SIG{name})")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGQUIT, 131)])
+def test_what_the_runner_was_started_to_ignore_a_step_does_not(operator, make_project, make_runner, number, code):
+    """As by nohup, or in the background of a shell."""
+    runner = make_runner(prepare=partial(signal.signal, number, signal.SIG_IGN)).start()
+    runner.wait_until_ready()
+
+    deployment, (step,) = outcome(operator, make_project, f"ulimit -c 0; kill -{int(number)} $$; echo never")
+
+    assert (deployment.status, step.exit_code, operator.output(step)) == ("failed", code, b"")
+    os.kill(runner.pid, number)
+    assert operator.wait_for_end(operator.deploy(make_project("true", name="next"))).status == "success"
 
 
 class TestSmallBounds:

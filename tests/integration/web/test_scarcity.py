@@ -11,6 +11,7 @@ import pytest
 from deployer.closing_lane import ClosingLane
 from tests.support.browser import Browser
 from tests.support.daemon import Daemon, altered
+from tests.support.database import of_sqlite
 from tests.support.events import Viewer
 from tests.support.forge import Forge
 from tests.support.operator import Operator
@@ -91,6 +92,7 @@ def test_a_viewer_who_cannot_be_taken_in_gives_the_place_back(make_daemon, repos
     assert daemon.end() == 0
 
 
+@of_sqlite
 def test_viewers_are_told_of_changes_where_no_file_can_be_watched(make_daemon, repository):
     daemon = make_daemon("web").start(altered(NO_WATCHES))
     make_user(daemon)
