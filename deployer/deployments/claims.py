@@ -1,12 +1,13 @@
-"""Claims: which deployment a runner may begin or go on with, and how it becomes that runner's."""
+"""Claims: which deployment a runner may begin or go on with, how it becomes that runner's, and whether it still is."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
 from deployer.deployments import lifecycle
+from deployer.errors import LostClaim
 from deployer.models.base import table_of
-from deployer.models.deployment import QUEUED, RUNNING, Deployment
+from deployer.models.deployment import QUEUED, RUNNING, Deployment, Status
 from deployer.models.project import Project
 from deployer.models.runner import Runner
 
@@ -117,3 +118,36 @@ def hand_over(connection: sa.Connection, deployment_id: str, from_runner: str, t
         .returning(_deployments.c.id)
     ).first()
     return row is not None
+
+
+_SELECT_CLAIM = sa.select(_deployments.c.runner_id, _deployments.c.status, _deployments.c.cancel_requested_by).where(
+    _deployments.c.id == sa.bindparam("id")
+)
+
+
+def canceller(connection: sa.Connection, deployment_id: str, runner_id: str) -> str | None:
+    """Who asked for the end of a running deployment, for the runner that is at it, also where that one writes nothing
+    for long. Raises LostClaim."""
+    row = connection.execute(_SELECT_CLAIM, {"id": deployment_id}).first()
+    if row is None or (row.runner_id, row.status) != (runner_id, Status.RUNNING):
+        raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")
+    found: str | None = row.cancel_requested_by
+    return found
+
+
+_HOLD = (
+    sa.select(sa.literal(1))
+    .where(
+        _deployments.c.id == sa.bindparam("id"),
+        _deployments.c.runner_id == sa.bindparam("runner"),
+        _deployments.c.status == RUNNING,
+    )
+    .with_for_update(read=True)
+)
+
+
+def hold(connection: sa.Connection, deployment_id: str, runner_id: str) -> None:
+    """Until the transaction's end nobody else can take or end a deployment, for one that is not alone: what it writes
+    is then there before whoever comes next looks. Raises LostClaim."""
+    if connection.scalar(_HOLD, {"id": deployment_id, "runner": runner_id}) is None:
+        raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")

@@ -186,38 +186,6 @@ def cancel_requested_by(connection: sa.Connection, deployment_id: str) -> str | 
     return connection.scalar(_SELECT_CANCEL, {"id": deployment_id})
 
 
-_SELECT_CLAIM = sa.select(_deployments.c.runner_id, _deployments.c.status, _deployments.c.cancel_requested_by).where(
-    _deployments.c.id == sa.bindparam("id")
-)
-
-
-def canceller(connection: sa.Connection, deployment_id: str, runner_id: str) -> str | None:
-    """The same for the runner that is at it, also where that one writes nothing for long. Raises LostClaim."""
-    row = connection.execute(_SELECT_CLAIM, {"id": deployment_id}).first()
-    if row is None or (row.runner_id, row.status) != (runner_id, Status.RUNNING):
-        raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")
-    found: str | None = row.cancel_requested_by
-    return found
-
-
-_HOLD = (
-    sa.select(sa.literal(1))
-    .where(
-        _deployments.c.id == sa.bindparam("id"),
-        _deployments.c.runner_id == sa.bindparam("runner"),
-        _deployments.c.status == RUNNING,
-    )
-    .with_for_update(read=True)
-)
-
-
-def hold(connection: sa.Connection, deployment_id: str, runner_id: str) -> None:
-    """Until the transaction's end nobody else can take or end a deployment, for one that is not alone: what it writes
-    is then there before whoever comes next looks. Raises LostClaim."""
-    if connection.scalar(_HOLD, {"id": deployment_id, "runner": runner_id}) is None:
-        raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")
-
-
 def succeed(connection: sa.Connection, deployment_id: str, runner_id: str) -> None:
     _end(connection, deployment_id, runner_id, Status.SUCCESS, None)
 

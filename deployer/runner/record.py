@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployer.db import Database, retrying
-from deployer.deployments import command_lifecycle, lifecycle
+from deployer.deployments import claims, command_lifecycle, lifecycle
 from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.models.deployment import Command, Status
 from deployer.runner.follow import Ending
@@ -49,7 +49,7 @@ class Record:
         if seen != self._asked_at:
             self._asked_at = seen
             with self._database.read() as connection:
-                self._canceller = lifecycle.canceller(connection, self._id, self._runner_id)
+                self._canceller = claims.canceller(connection, self._id, self._runner_id)
         return self._canceller
 
     def plan(self, planned: Sequence[PlannedCommand], boot_id: str | None) -> list[Command]:
@@ -108,7 +108,7 @@ class Record:
         def write() -> None:
             with self._database.write(alone=False) as connection:
                 if self._database.is_shared:
-                    lifecycle.hold(connection, self._id, self._runner_id)
+                    claims.hold(connection, self._id, self._runner_id)
                 sink.flush(connection, self._runner_id)
                 if command and stopped_because:
                     command_lifecycle.record_stop(connection, command.id, self._runner_id, stopped_because)

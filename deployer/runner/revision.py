@@ -37,41 +37,43 @@ class Revision:
 
     def settle(self) -> Finding:
         """After the fetch: which commit this is, written down with what is known of it; or why there is none."""
-        deployment = self._deployment
-        live = self._live_sha() if deployment.trigger.follows_branch else None
-        found = self._settle_on(deployment.commit_sha, live)
-        if found.sha is None or deployment.trigger is not Trigger.POLL:
-            return found
-        reason = self._reason_to_leave(found.sha, live)
-        if not reason:
-            return found
-        # A push whose place it took asked to be deployed.
-        for sha in self._superseded_shas():
-            other = self._settle_on(sha, live)
-            if other.sha and not self._reason_to_leave(other.sha, live):
-                return other
-        return Finding(is_stale=True, cause=reason)
+        live = self._live_sha() if self._deployment.trigger.follows_branch else None
+        found, facts = self._look(self._deployment.commit_sha, live)
+        reason = self._reason_to_leave(found, facts, live)
+        if reason:
+            found, facts = self._instead(live) or (Finding(is_stale=True, cause=reason), facts)
+        if facts:
+            self._write_down(facts)
+        return found
 
-    def _settle_on(self, wanted: str | None, live: str | None) -> Finding:
+    def _look(self, wanted: str | None, live: str | None) -> tuple[Finding, dict[str, str]]:
+        """Which commit ``wanted`` is, and what of it is not on record yet, by the deployment's columns."""
         deployment = self._deployment
         superseded = self._superseded_shas if deployment.trigger is Trigger.PUSH else tuple
         found = self._mirror.settle(deployment.branch, wanted, live, superseded)
-        if found.sha is None:
-            return found
-        is_as_told = wanted is not None and found.sha.startswith(wanted) and deployment.commit_message is not None
-        facts = {"commit_sha": found.sha} if deployment.commit_sha != found.sha else {}
-        if not is_as_told or facts:
-            facts |= self._mirror.describe(found.sha)
-        if facts:
+        facts: dict[str, str] = {}
+        if found.sha is not None and found.sha != deployment.commit_sha:
+            facts["commit_sha"] = found.sha
+        if facts or (found.sha is not None and deployment.commit_message is None):
+            facts |= self._mirror.describe(found.sha or "")
+        return found, facts
 
-            def write() -> None:
-                with self._database.write() as connection:
-                    lifecycle.record_commit(connection, deployment.id, self._runner_id, **facts)
+    def _instead(self, live: str | None) -> tuple[Finding, dict[str, str]] | None:
+        """The newest of the pushes whose place this one took that asks to be deployed; None where none does."""
+        for sha in self._superseded_shas():
+            found, facts = self._look(sha, live)
+            if found.sha is not None and not self._reason_to_leave(found, facts, live):
+                return found, facts
+        return None
 
-            retrying(write)
-            for name, value in facts.items():
-                setattr(deployment, name, value)
-        return found
+    def _write_down(self, facts: dict[str, str]) -> None:
+        def write() -> None:
+            with self._database.write() as connection:
+                lifecycle.record_commit(connection, self._deployment.id, self._runner_id, **facts)
+
+        retrying(write)
+        for name, value in facts.items():
+            setattr(self._deployment, name, value)
 
     def _superseded_shas(self) -> Sequence[str]:
         """The commits of pushes whose place this one took: deliveries need not come in their order."""
@@ -82,12 +84,14 @@ class Revision:
         with self._database.read() as connection:
             return reading.live_sha(connection, self._project.id)
 
-    def _reason_to_leave(self, sha: str, live: str | None) -> str:
+    def _reason_to_leave(self, found: Finding, facts: dict[str, str], live: str | None) -> str:
         """Why a commit that a look at the repository found is not deployed after all. A delivery says so before it
         leads to a deployment; here it is known only now."""
-        if sha == live:
-            return f"{sha[:7]} is live already"
-        if verdicts.asks_to_be_skipped(self._deployment.commit_message):
+        if found.sha is None or self._deployment.trigger is not Trigger.POLL:
+            return ""
+        if found.sha == live:
+            return f"{live[:7]} is live already"
+        if verdicts.asks_to_be_skipped(facts.get("commit_message", self._deployment.commit_message)):
             return f"the commit message asks for no deployment, with {verdicts.SKIP_MARKERS[0]}"
         return ""
 

@@ -206,7 +206,7 @@ def test_output_that_is_being_written_down_is_there_before_another_runner_takes_
 
     with ThreadPoolExecutor(1) as threads:
         with installation.database.write(alone=False) as connection:
-            lifecycle.hold(connection, deployment_id, "one")
+            claims.hold(connection, deployment_id, "one")
             taking = threads.submit(take_over)
             wait_until(lambda: connection.scalar(waits), "the other runner, which waits")
             assert not taking.done()
@@ -214,4 +214,4 @@ def test_output_that_is_being_written_down_is_there_before_another_runner_takes_
     other.dispose()
 
     with pytest.raises(LostClaim), installation.database.write(alone=False) as connection:
-        lifecycle.hold(connection, deployment_id, "one")
+        claims.hold(connection, deployment_id, "one")

@@ -493,3 +493,25 @@ def test_a_tip_that_asks_for_no_deployment_leaves_its_place_to_the_push_that_it_
     found = operator.deployments()[-1]
     ended = operator.wait_for_end(found.id)
     assert (ended.status, ended.deployed_sha, ended.commit_message) == ("success", wanted, "wanted")
+
+
+def test_a_tip_that_asks_for_no_deployment_is_on_record_where_what_it_displaced_is_live_already(
+    operator, repository, make_project, runner
+):
+    project = make_project("echo started; while [ ! -e ../go ]; do sleep 0.01; done")
+    older, newer = repository.commit("older"), repository.commit("newer")
+    first = operator.pushed(project, newer)
+    operator.wait_for_output(first, b"started")
+    late = operator.pushed(project, older)
+    tip = repository.commit("docs [skip deploy]")
+    with operator.database.write() as connection:
+        (followed,) = looks.followed(connection)
+        assert looks.record(connection, Look(followed, clock.now(), tip, Why.POLL), 10).outcome is Outcome.NEWS
+    assert operator.status(late) == "superseded"
+
+    with open(f"{project.path}/../go", "w"):
+        pass
+
+    ended = operator.wait_for_end(operator.deployments()[-1].id)
+    assert (ended.status, ended.commit_sha, ended.commit_message) == ("superseded", tip, "docs [skip deploy]")
+    assert ended.cause == "the commit message asks for no deployment, with [skip deploy]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import time
@@ -14,6 +13,7 @@ from tests.support.browser import Browser
 from tests.support.daemon import Daemon, altered
 from tests.support.forge import Forge, push
 from tests.support.operator import Operator
+from tests.support.sockets import read_all
 from tests.support.waiting import wait_until
 
 ENDS = "GET /login HTTP/1.1\nHost: x\nConnection: close\n\n"
@@ -65,14 +65,6 @@ def drip(sockets: list[socket.socket], data: bytes) -> None:
     assert waiting == [], "they go on for ever"
     for sock in sockets:
         sock.settimeout(30)
-
-
-def read_all(sock: socket.socket) -> bytes:
-    parts = []
-    with contextlib.suppress(ConnectionResetError):
-        while part := sock.recv(65536):
-            parts.append(part)
-    return b"".join(parts)
 
 
 def test_who_keeps_an_ended_connection_open_holds_up_nobody(daemon, stranger, connect):

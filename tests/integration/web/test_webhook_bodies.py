@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from tests.support.forge import SHA, push, sign
+from tests.support.sockets import read_all
 
 MAX = 25 * 1024 * 1024
 
@@ -64,15 +65,6 @@ def chunks(body: bytes, size: int) -> list[bytes]:
 def head(forge, body: bytes, *more: str) -> str:
     lines = [f"POST {forge.path} HTTP/1.1", "Host: x", "Connection: close", *more]
     return "\n".join(lines + [f"{name}: {value}" for name, value in forge.headers(body).items()])
-
-
-def read_all(sock: socket.socket) -> bytes:
-    parts = []
-    # What was not read of a body that is too large may end the connection hard, after the answer.
-    with contextlib.suppress(ConnectionResetError):
-        while part := sock.recv(65536):
-            parts.append(part)
-    return b"".join(parts)
 
 
 def test_a_body_in_chunks_is_read_whole(forge):
