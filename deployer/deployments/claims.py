@@ -1,4 +1,4 @@
-"""Claims: which deployment a runner may begin or go on with, how it becomes that runner's, and whether it still is."""
+"""Claims: which deployment a runner may begin or go on with, how it becomes that runner's, and if it still is."""
 
 from __future__ import annotations
 
