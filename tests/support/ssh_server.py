@@ -150,7 +150,7 @@ class SshServer:
         assert self._process is not None
         found, parents = [], [self._process.pid]
         while parents:
-            children = [pid for pid in processes.pids() if _is_sshd(pid) and _parent_of(pid) in parents]
+            children = [pid for pid in processes.pids() if _is_sshd(pid) and parent_of(pid) in parents]
             found += children
             parents = children
         return found
@@ -164,7 +164,7 @@ def _is_sshd(pid: int) -> bool:
     return processes.read(f"/proc/{pid}/comm").startswith(b"sshd")
 
 
-def _parent_of(pid: int) -> int:
+def parent_of(pid: int) -> int:
     return int((processes.read(f"/proc/{pid}/stat").rpartition(b") ")[2].split() or [0, 0])[1])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -22,7 +23,7 @@ from deployer.executors.host_keys import fingerprint
 from deployer.models import Server
 from deployer.server_check import Finding, Level, Report
 from tests.support.ordinary_user import OrdinaryUser, who
-from tests.support.ssh_server import SshServer
+from tests.support.ssh_server import SshServer, parent_of
 from tests.support.waiting import wait_until
 
 PROMISED_S = 15
@@ -294,19 +295,19 @@ def test_other_login_shells_do_as_well(check, ssh, user, shell):
 
 @contextmanager
 def login_manager_that_kills(ssh: SshServer, user: OrdinaryUser) -> Iterator[None]:
-    """Ends every process of the user once their last connection ended, as logind's KillUserProcesses=yes does."""
+    """Ends what a user's connection left behind as soon as it ended, as logind's KillUserProcesses=yes does.
+
+    The end is waited for, not looked for between two connections: a busy machine would miss the time without one.
+    """
     if user.name is None:
         pytest.skip("needs root, and a user of the test's own")
     uid = user.home.stat().st_uid
     is_over = threading.Event()
 
     def watch() -> None:
-        was_there = False
         while not is_over.wait(0.005):
-            is_there = bool(ssh.connections())
-            if was_there and not is_there:
-                end_all_of(uid)
-            was_there = is_there
+            if one_ends(ssh.connections(), is_over):
+                end_what_is_left_of(uid, ssh)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -317,11 +318,42 @@ def login_manager_that_kills(ssh: SshServer, user: OrdinaryUser) -> Iterator[Non
         watcher.join()
 
 
-def end_all_of(uid: int) -> None:
-    for pid in processes.pids():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if Path(f"/proc/{pid}").stat().st_uid == uid:
+def one_ends(pids: list[int], is_over: threading.Event) -> bool:
+    """Wait until one of the processes ends. False: the test was over before, or there is none."""
+    with contextlib.ExitStack() as held:
+        handles = []
+        for pid in pids:
+            try:
+                handles.append(os.pidfd_open(pid))
+            except ProcessLookupError:
+                return True
+            held.callback(os.close, handles[-1])
+        while handles and not is_over.is_set():
+            if select.select(handles, [], [], 0.1)[0]:
+                return True
+        return False
+
+
+def end_what_is_left_of(uid: int, ssh: SshServer) -> None:
+    theirs = [pid for pid in processes.pids() if is_of(uid, pid)]
+    connections = set(ssh.connections())
+    for pid in theirs:
+        if not connections.intersection(ancestry(pid)):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def is_of(uid: int, pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid == uid
+    except FileNotFoundError:
+        return False
+
+
+def ancestry(pid: int) -> Iterator[int]:
+    while pid > 0:
+        yield pid
+        pid = parent_of(pid)
 
 
 def test_a_login_manager_that_ends_what_a_user_leaves_behind_is_found_and_named(check, ssh, user):
