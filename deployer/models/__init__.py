@@ -6,6 +6,7 @@ from deployer.models.delivery import Counter, Delivery
 from deployer.models.deployment import Command, Deployment, DeploymentEvent, LogChunk
 from deployer.models.notification import Notification
 from deployer.models.project import Project, Step, Variable
+from deployer.models.release import Release
 from deployer.models.runner import Runner
 from deployer.models.server import Server
 from deployer.models.setting import Setting
@@ -25,6 +26,7 @@ __all__ = [
     "Notification",
     "Project",
     "RecoveryCode",
+    "Release",
     "Runner",
     "Server",
     "Setting",

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column, relationship
 
 from deployer.models.base import Base, partial
-from deployer.models.project import Project
+from deployer.models.project import Phase, Project
 
 
 class Status(StrEnum):
@@ -39,6 +39,7 @@ class Trigger(StrEnum):
     POLL = "poll"  # the remote, looked at, had a commit that no delivery had brought
     MANUAL = "manual"  # a person's wish
     RETRY = "retry"  # the commit of an earlier deployment again
+    ROLLBACK = "rollback"  # a release that was live before
 
     @property
     def follows_branch(self) -> bool:
@@ -53,6 +54,11 @@ class CommandKind(StrEnum):
     SEND = "send"  # built in: the mirror's branches to the project's server
     CHECKOUT = "checkout"  # built in: the commit from the mirror into the working copy
     CLONE = "clone"  # built in: the working copy of a project that pulls by itself
+    RELEASE = "release"  # built in: a release's directory, with the commit
+    SWITCH = "switch"  # built in: a release becomes the current one
+    BACK = "back"  # built in: the former release becomes the current one again
+    HEALTH = "health"  # built in: the project's health check
+    PRUNE = "prune"  # built in: releases that are no longer kept are removed
     STEP = "step"  # a line of the project's step list
 
 
@@ -142,6 +148,9 @@ class Deployment(Base):
     # where the ones before it need not be.
     retry_of: Mapped[str | None] = mapped_column(sa.String(36))
     from_step: Mapped[int | None]
+    # With releases: the one that it makes, or goes back to; and the one that was current as it switched.
+    release_id: Mapped[str | None] = mapped_column(sa.String(36))
+    former_release_id: Mapped[str | None] = mapped_column(sa.String(36))
 
     project: Mapped[Project] = relationship()
     commands: Mapped[list[Command]] = relationship(order_by="[Command.position, Command.attempt]", viewonly=True)
@@ -179,6 +188,10 @@ class Command(Base):
     )
     name: Mapped[str] = mapped_column(sa.String(200))
     line: Mapped[str] = mapped_column(sa.Text)
+    # Of a step of a project with releases.
+    phase: Mapped[Phase | None] = mapped_column(
+        sa.Enum(Phase, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e])
+    )
     timeout_s: Mapped[int]
     status: Mapped[Status] = _status_column()
     cause: Mapped[str | None] = mapped_column(sa.Text)

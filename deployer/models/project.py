@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from deployer.models.base import Base
 from deployer.models.server import Server
+
+
+class Strategy(StrEnum):
+    """How a project's commits are brought to where they run."""
+
+    CHECKOUT = "checkout"  # one working copy, in which the steps run
+    RELEASE = "release"  # a directory for each, built beside what is live and then switched to
+
+
+class Phase(StrEnum):
+    """When a step of a project with releases runs."""
+
+    BUILD = "build"  # before the release becomes the current one, in its directory
+    ACTIVATE = "activate"  # after it, in ``current``; also when a former release is gone back to
 
 
 class Project(Base):
@@ -21,6 +36,22 @@ class Project(Base):
     # Where its commands run; None is this host.
     server_id: Mapped[str | None] = mapped_column(sa.ForeignKey("servers.id", ondelete="RESTRICT"))
     path: Mapped[str] = mapped_column(sa.String(4096))
+    strategy: Mapped[Strategy] = mapped_column(
+        sa.Enum(Strategy, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e]),
+        default=Strategy.CHECKOUT,
+    )
+    # With releases: how many are kept, what they share (paths, one a line), and the one that is live.
+    keep_releases: Mapped[int] = mapped_column(default=5)
+    shared_paths: Mapped[str] = mapped_column(sa.Text, default="")
+    current_release_id: Mapped[str | None] = mapped_column(sa.String(36))
+    # How it is seen whether what was deployed is well: an address that must answer with a status, or a command; so
+    # often, so many seconds apart, within so many seconds. Neither: it is not asked.
+    health_url: Mapped[str | None] = mapped_column(sa.String(2048))
+    health_command: Mapped[str | None] = mapped_column(sa.Text)
+    health_status: Mapped[int] = mapped_column(default=200)
+    health_tries: Mapped[int] = mapped_column(default=10)
+    health_interval_s: Mapped[int] = mapped_column(default=2)
+    health_deadline_s: Mapped[int] = mapped_column(default=60)
     shell: Mapped[str] = mapped_column(sa.String(8), default="sh")
     auto_deploy: Mapped[bool] = mapped_column(default=True)
     cancel_running: Mapped[bool] = mapped_column(default=False)
@@ -70,6 +101,10 @@ class Step(Base):
     position: Mapped[int]
     name: Mapped[str] = mapped_column(sa.String(200))
     command: Mapped[str] = mapped_column(sa.Text)
+    phase: Mapped[Phase] = mapped_column(
+        sa.Enum(Phase, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e]),
+        default=Phase.BUILD,
+    )
     timeout_s: Mapped[int | None]
     # How often it is tried again when it fails, and after how many seconds.
     retries: Mapped[int] = mapped_column(default=0)
