@@ -69,6 +69,7 @@ class NewDeployment:
     delivery_guid: str | None = None
     retry_of: str | None = None
     from_step: int | None = None
+    release_id: str | None = None
 
 
 _NEW_FIELDS = tuple(field.name for field in fields(NewDeployment))
@@ -97,7 +98,8 @@ _SUPERSEDE_QUEUED = (
 
 
 def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
-    """Record deployments in their order. Latest wins: a push supersedes the queued one of its project and branch.
+    """Record deployments in their order. Latest wins: a push supersedes the queued one of its project and branch, and
+    so does a way back to an earlier release.
 
     Within one call as well: of several pushes for one branch the last is left queued, and the others are recorded
     as superseded by it.
@@ -105,7 +107,8 @@ def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
     now = clock.now()
     winners = {(one.project_id, one.branch): one.id for one in new if one.trigger.follows_branch}
     events = []
-    for (project_id, branch), winner in winners.items():
+    back = {(one.project_id, one.branch): one.id for one in new if one.trigger is Trigger.ROLLBACK}
+    for (project_id, branch), winner in {**winners, **back}.items():
         given = {"of_project": project_id, "of_branch": branch, "winner": winner, "at": now}
         for (deployment_id,) in connection.execute(_SUPERSEDE_QUEUED, given):
             events.append(_event(deployment_id, Status.SUPERSEDED, now, winner))
