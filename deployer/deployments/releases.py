@@ -37,10 +37,10 @@ def begin(connection: sa.Connection, deployment_id: str, runner_id: str, sha: st
         activate_steps=activate_steps,
         created_at=clock.now(),
     )
-    connection.execute(_releases.insert().values({column.key: getattr(release, column.key) for column in _releases.c}))
     connection.execute(
-        _deployments.update().where(_deployments.c.id == deployment_id).values(release_id=release.id)
+        _releases.insert().values({column.key: getattr(release, column.key) for column in _releases.c})
     )
+    connection.execute(_deployments.update().where(_deployments.c.id == deployment_id).values(release_id=release.id))
     return release
 
 
@@ -71,9 +71,10 @@ def prune(connection: sa.Connection, project_id: str, kept: Collection[str], siz
         .values(removed_at=clock.now())
     )
     if size_bytes is not None:
-        is_current = _releases.c.id == sa.select(_projects.c.current_release_id).where(
-            _projects.c.id == project_id
-        ).scalar_subquery()
+        is_current = (
+            _releases.c.id
+            == sa.select(_projects.c.current_release_id).where(_projects.c.id == project_id).scalar_subquery()
+        )
         connection.execute(_releases.update().where(is_current).values(size_bytes=size_bytes))
 
 
@@ -83,13 +84,11 @@ def is_there_again(connection: sa.Connection, release_id: str) -> None:
 
 
 def _make_current(connection: sa.Connection, project_id: str, release_id: str | None) -> None:
-    connection.execute(
-        _projects.update().where(_projects.c.id == project_id).values(current_release_id=release_id)
-    )
+    connection.execute(_projects.update().where(_projects.c.id == project_id).values(current_release_id=release_id))
     connection.execute(_releases.update().where(_releases.c.id == release_id).values(activated_at=clock.now()))
 
 
-def _claimed(connection: sa.Connection, deployment_id: str, runner_id: str) -> sa.Row[Any]:
+def _claimed(connection: sa.Connection, deployment_id: str, runner_id: str) -> Any:
     row = connection.execute(
         sa.select(_deployments.c.project_id, _deployments.c.release_id, _deployments.c.former_release_id).where(
             _deployments.c.id == deployment_id,
@@ -139,16 +138,20 @@ def kept(connection: sa.Connection, project_id: str, count: int) -> list[Release
 def _before(connection: sa.Connection, project_id: str) -> Release | None:
     """The one before the current: that with the next lower number that was live."""
     live = current(connection, project_id)
-    row = connection.execute(
-        sa.select(_releases)
-        .where(
-            _of(project_id),
-            _releases.c.activated_at.is_not(None),
-            _releases.c.number < (live.number if live else 0),
+    row = (
+        connection.execute(
+            sa.select(_releases)
+            .where(
+                _of(project_id),
+                _releases.c.activated_at.is_not(None),
+                _releases.c.number < (live.number if live else 0),
+            )
+            .order_by(_releases.c.number.desc())
+            .limit(1)
         )
-        .order_by(_releases.c.number.desc())
-        .limit(1)
-    ).mappings().first()
+        .mappings()
+        .first()
+    )
     return Release(**row) if row else None
 
 
@@ -159,9 +162,7 @@ def _of(project_id: str) -> sa.ColumnElement[bool]:
 # Going back ------------------------------------------------------------------------------------------------------
 
 
-def roll_back(
-    connection: sa.Connection, project_id: str, by: str, max_queued: int, number: int | None = None
-) -> str:
+def roll_back(connection: sa.Connection, project_id: str, by: str, max_queued: int, number: int | None = None) -> str:
     """Enqueue the way back to a release, to the one before the current where none is named; the deployment's id.
 
     It goes to the front of the queue, and supersedes pushes that wait. Raises NotFound, InvalidTransition where there
@@ -202,9 +203,11 @@ def _wanted(connection: sa.Connection, project_id: str, name: str, number: int |
                 hint="Deploy an earlier commit, or name a release.",
             )
         return release
-    row = connection.execute(
-        sa.select(_releases).where(_of(project_id), _releases.c.number == number)
-    ).mappings().first()
+    row = (
+        connection.execute(sa.select(_releases).where(_of(project_id), _releases.c.number == number))
+        .mappings()
+        .first()
+    )
     if row is None:
         raise NotFound(f"The project {name} has no release {number}.")
     release = Release(**row)
@@ -219,7 +222,11 @@ def _wanted(connection: sa.Connection, project_id: str, name: str, number: int |
 def _words_of(connection: sa.Connection, deployment_id: str) -> dict[str, Any]:
     """What is known of the commit, from the deployment that built it."""
     columns: Sequence[str] = ("commit_message", "author_name", "author_email", "repository")
-    row = connection.execute(
-        sa.select(*(_deployments.c[one] for one in columns)).where(_deployments.c.id == deployment_id)
-    ).mappings().first()
+    row = (
+        connection.execute(
+            sa.select(*(_deployments.c[one] for one in columns)).where(_deployments.c.id == deployment_id)
+        )
+        .mappings()
+        .first()
+    )
     return dict(row) if row else {}
