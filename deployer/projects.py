@@ -5,21 +5,22 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from deployer import clock, mail_addresses, project_secrets, servers, working_copies
-from deployer.commands import git
+from deployer.commands import git, health_check, release_dir
 from deployer.config import Config
+from deployer.deployments import releases
 from deployer.errors import InvalidInput, InvalidTransition, NotFound, as_sentence
 from deployer.installation import DataDir
 from deployer.models.delivery import Counter
 from deployer.models.deployment import RUNNING, Deployment
 from deployer.models.notification import Occasion
-from deployer.models.project import Project, Step
+from deployer.models.project import Phase, Project, Step, Strategy
 from deployer.models.server import Server
 from deployer.security.vault import Vault
 
@@ -34,8 +35,22 @@ LIMITS = {
     "poll_minutes": (1, 1440, "minutes"),
     "keep_deployments": (1, 100_000, "deployments"),
     "keep_days": (1, 36_500, "days"),
+    "keep_releases": (1, 100, "releases"),
+    "health_status": (100, 599, "an HTTP status"),
+    "health_tries": (1, 100, "tries"),
+    "health_interval_s": (1, 300, "seconds"),
+    "health_deadline_s": (1, 3600, "seconds"),
 }
 """Numbers that a project may have: the least, the most, and of what."""
+
+DEFAULTS = {
+    "keep_releases": 5,
+    "health_status": 200,
+    "health_tries": 10,
+    "health_interval_s": 2,
+    "health_deadline_s": 60,
+}
+"""What those of the numbers mean that a person leaves out, and that mean something."""
 
 RETRIES_PROBLEM = f"the number of retries is from 0 to {MAX_RETRIES}."
 
@@ -52,6 +67,7 @@ class StepInput:
     timeout_s: int | None = None
     retries: int = 0
     retry_wait_s: int = 0
+    phase: Phase = Phase.BUILD
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,8 @@ class ProjectInput:
 
     ``server`` is a server's name or id; empty or ``local``: this host. An empty ``path`` means a working copy in a
     folder of Deployer's own there. ``poll_minutes`` None: the remote is never looked at; ``keep_deployments`` and
-    ``keep_days`` None: as the configuration says.
+    ``keep_days`` None: as the configuration says; the other numbers None: as in `DEFAULTS`. ``shared_paths`` has a
+    path a line.
     """
 
     name: str
@@ -69,6 +86,15 @@ class ProjectInput:
     steps: Sequence[StepInput] = field(default_factory=tuple)
     server: str = ""
     path: str = ""
+    strategy: str = Strategy.CHECKOUT
+    keep_releases: int | None = None
+    shared_paths: str = ""
+    health_url: str = ""
+    health_command: str = ""
+    health_status: int | None = None
+    health_tries: int | None = None
+    health_interval_s: int | None = None
+    health_deadline_s: int | None = None
     shell: str = "sh"
     auto_deploy: bool = True
     cancel_running: bool = False
@@ -97,6 +123,11 @@ def validate(given: ProjectInput, config: Config) -> None:
     problem = working_copies.path_problem(given.path, config, is_on_server=given.server not in _THIS_HOST)
     if problem:
         errors["path"] = problem
+    if given.strategy not in list(Strategy):
+        errors["strategy"] = "Choose checkout or release."
+    elif given.strategy == Strategy.RELEASE:
+        errors |= _release_problems(given)
+    errors |= _health_problems(given)
     if given.shell not in ("sh", "bash"):
         errors["shell"] = "Choose sh or bash."
     if len(given.steps) > MAX_STEPS:
@@ -118,6 +149,31 @@ def validate(given: ProjectInput, config: Config) -> None:
         raise InvalidInput(errors)
 
 
+def _release_problems(given: ProjectInput) -> dict[str, str]:
+    problems = {}
+    for path in shared_paths(given.shared_paths):
+        if problem := release_dir.shared_problem(path):
+            problems["shared_paths"] = f"{problem}."
+    if given.steps and git.pulls_itself(given.steps[0].command):
+        problems["steps"] = "Step 1: leave this out; with releases the commit is there before the first step."
+    return problems
+
+
+def _health_problems(given: ProjectInput) -> dict[str, str]:
+    if given.health_url and given.health_command:
+        return {"health_url": "Give either an address or a command to check."}
+    if given.health_url and (problem := health_check.url_problem(given.health_url)):
+        return {"health_url": problem}
+    if problem := _command_problem(given.health_command):
+        return {"health_command": as_sentence(problem)}
+    return {}
+
+
+def shared_paths(entered: str) -> list[str]:
+    """The paths of a text with one a line."""
+    return [line.strip() for line in entered.splitlines() if line.strip()]
+
+
 def number_problem(name: str) -> str:
     """What is to be entered for one of the numbers in `LIMITS`."""
     least, most, what = LIMITS[name]
@@ -127,20 +183,28 @@ def number_problem(name: str) -> str:
 def _step_problem(step: StepInput) -> str | None:
     if not step.command.strip():
         return "give a command."
-    if "\0" in step.command:
-        return "a command cannot hold a NUL."
-    if not git.is_text(step.command + step.name):
+    if not git.is_text(step.name):
         return "a command and its name are valid Unicode."
     if len(step.name.strip()) > MAX_STEP_NAME:
         return f"a name is at most {MAX_STEP_NAME} characters long."
-    if len(step.command.encode()) > MAX_COMMAND_BYTES:
-        return f"a command is at most {MAX_COMMAND_BYTES // 1024} KiB long."
+    if problem := _command_problem(step.command):
+        return problem
     if step.timeout_s is not None and not 1 <= step.timeout_s <= MAX_TIMEOUT_S:
         return f"the timeout is between 1 and {MAX_TIMEOUT_S} seconds."
     if not 0 <= step.retries <= MAX_RETRIES:
         return RETRIES_PROBLEM
     if not 0 <= step.retry_wait_s <= MAX_RETRY_WAIT_S:
         return f"the wait between tries is at most {MAX_RETRY_WAIT_S} seconds."
+    return None
+
+
+def _command_problem(command: str) -> str | None:
+    if "\0" in command:
+        return "a command cannot hold a NUL."
+    if not git.is_text(command):
+        return "a command and its name are valid Unicode."
+    if len(command.encode()) > MAX_COMMAND_BYTES:
+        return f"a command is at most {MAX_COMMAND_BYTES // 1024} KiB long."
     return None
 
 
@@ -158,7 +222,7 @@ def create(session: Session, given: ProjectInput, *, config: Config, data_dir: D
         host_id=data_dir.host_id if config.has_shared_database else None,
         path=working_copies.one_spelling(given.path)
         if given.path
-        else working_copies.own_path(given.name, server, data_dir),
+        else working_copies.own_path(given.name, given.strategy, server, data_dir),
         created_at=now,
         updated_at=now,
         webhook_secret=project_secrets.sealed_webhook_secret(project_id, vault),
@@ -179,12 +243,18 @@ def update(session: Session, project: Project, given: ProjectInput, *, config: C
     host_id = data_dir.host_id if config.has_shared_database else None
     comes_here = given.server == "local" and project.host_id != host_id
     is_moved = comes_here or (server.id if server else None) != project.server_id
-    if is_moved and running_deployment(session, project) is not None:
-        raise InvalidInput({"server": "A deployment is running. Wait for its end, then choose another server."})
+    is_changed = given.strategy != project.strategy
+    if (is_moved or is_changed) and running_deployment(session, project) is not None:
+        field, what = ("server", "server") if is_moved else ("strategy", "strategy")
+        raise InvalidInput({field: f"A deployment is running. Wait for its end, then choose another {what}."})
+    former_path = project.path
     if given.path and not (comes_here and working_copies.is_of_another_host(project, given.path)):
         project.path = working_copies.one_spelling(given.path)
-    elif is_moved or not working_copies.is_own(project, data_dir):
-        project.path = working_copies.own_path(given.name, server, data_dir)
+    elif is_moved or is_changed or not working_copies.is_own(project, data_dir):
+        project.path = working_copies.own_path(given.name, given.strategy, server, data_dir)
+    if is_moved or is_changed or project.path != former_path:
+        releases.leave(session.connection(), project.id)
+        project.current_release_id = None
     project.server_id = server.id if server else None
     if comes_here or project.host_id is None:
         project.host_id = host_id
@@ -215,12 +285,17 @@ def _apply(project: Project, given: ProjectInput) -> None:
     project.name = given.name
     project.repository_url = given.repository_url
     project.branch = given.branch
+    project.strategy = Strategy(given.strategy)
+    project.shared_paths = "\n".join(shared_paths(given.shared_paths))
+    project.health_url = given.health_url or None
+    project.health_command = given.health_command.replace("\r\n", "\n").strip() or None
     project.shell = given.shell
     project.auto_deploy = given.auto_deploy
     project.cancel_running = given.cancel_running
     project.rerun_interrupted = given.rerun_interrupted
     for name in LIMITS:
-        setattr(project, name, getattr(given, name))
+        number = getattr(given, name)
+        setattr(project, name, DEFAULTS.get(name) if number is None else number)
     for occasion in Occasion:
         setattr(project, f"mail_on_{occasion}", getattr(given, f"mail_on_{occasion}"))
     project.mail_to = ", ".join(mail_addresses.split(given.mail_to)) or None
@@ -233,9 +308,17 @@ def _apply(project: Project, given: ProjectInput) -> None:
             timeout_s=step.timeout_s,
             retries=step.retries,
             retry_wait_s=step.retry_wait_s,
+            phase=step.phase,
         )
-        for position, step in enumerate(given.steps)
+        for position, step in enumerate(_in_order(given))
     )
+
+
+def _in_order(given: ProjectInput) -> Sequence[StepInput]:
+    """The steps as they run: with releases what builds comes first, without them there is nothing to activate."""
+    if given.strategy == Strategy.RELEASE:
+        return sorted(given.steps, key=lambda step: step.phase is Phase.ACTIVATE)
+    return [replace(step, phase=Phase.BUILD) for step in given.steps]
 
 
 def step_name(command: str) -> str:
@@ -258,17 +341,19 @@ def as_input(project: Project, data_dir: DataDir) -> ProjectInput:
         branch=project.branch,
         server=project.server_id or "",
         path="" if working_copies.is_own(project, data_dir) else project.path,
+        strategy=project.strategy,
+        shared_paths=project.shared_paths,
+        health_url=project.health_url or "",
+        health_command=project.health_command or "",
         shell=project.shell,
         auto_deploy=project.auto_deploy,
         cancel_running=project.cancel_running,
         rerun_interrupted=project.rerun_interrupted,
-        poll_minutes=project.poll_minutes,
-        keep_deployments=project.keep_deployments,
-        keep_days=project.keep_days,
+        **{name: getattr(project, name) for name in LIMITS},
         **{f"mail_on_{occasion}": getattr(project, f"mail_on_{occasion}") for occasion in Occasion},
         mail_to=project.mail_to or "",
         steps=[
-            StepInput(step.command, step.name, step.timeout_s, step.retries, step.retry_wait_s)
+            StepInput(step.command, step.name, step.timeout_s, step.retries, step.retry_wait_s, step.phase)
             for step in project.steps
         ],
     )

@@ -1,9 +1,9 @@
 """Retention: which deployments, deliveries and lines of the audit log are old enough to go, and taking them out.
 
 A deployment goes when it is beyond its project's count or older than its days. What was superseded is counted apart,
-so that a flood of pushes takes the place of nothing else. Of each project three kinds stay in any case: what has not
-ended, the last success (it is live), and the newest that was not superseded (it says how the project stands). What
-others still need stays until they do not: see `NEEDED_FOR`.
+so that a flood of pushes takes the place of nothing else. Of each project some stay in any case: what has not ended,
+the last success and what built the current release (it is live), and the newest that was not superseded (it says how
+the project stands). What others still need stays until they do not: see `NEEDED_FOR`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from deployer.models.deployment import (
 )
 from deployer.models.notification import PENDING, Notification
 from deployer.models.project import Project
+from deployer.models.release import Release
 
 ROW_BYTES = 4096
 """What a row counts for, with its entries in the indexes, when it is said how much is taken out at once."""
@@ -47,6 +48,7 @@ _chunks = table_of(LogChunk)
 _deliveries = table_of(Delivery)
 _audit_events = table_of(AuditEvent)
 _notifications = table_of(Notification)
+_releases = table_of(Release)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def expired_deployments(
             _deployments.c.status.not_in([QUEUED, RUNNING]),
             sa.or_(*is_expired),
             _deployments.c.number.not_in(stays),
+            ~_BUILT_WHAT_IS_CURRENT,
             ~_IS_AWAITED,
             ~_IS_TO_BE_TOLD,
             sa.not_(sa.and_(_MAY_BE_ASKED_FOR, _deployments.c.finished_at > now - NEEDED_FOR)),
@@ -130,6 +133,11 @@ _IS_AWAITED = (
 _IS_TO_BE_TOLD = (
     sa.select(sa.literal(1))
     .where(_notifications.c.deployment_id == _deployments.c.id, _notifications.c.status == PENDING)
+    .exists()
+)
+_BUILT_WHAT_IS_CURRENT = (
+    sa.select(sa.literal(1))
+    .where(_projects.c.current_release_id == _releases.c.id, _releases.c.deployment_id == _deployments.c.id)
     .exists()
 )
 _MAY_BE_ASKED_FOR = sa.or_(

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from deployer.config import Config
 from deployer.errors import InvalidInput
 from deployer.installation import DataDir
-from deployer.models.project import Project
+from deployer.models.project import Project, Strategy
 from deployer.models.server import Server
 
 MAX_PATH_BYTES = 4096
@@ -70,9 +70,15 @@ def one_spelling(path: str) -> str:
     return os.path.normpath("/" + path.lstrip("/"))
 
 
-def own_path(name: str, server: Server | None, data_dir: DataDir) -> str:
-    """Where Deployer makes a working copy for a project of this name."""
-    return str(data_dir.checkouts / name) if server is None else f"{SERVER_CHECKOUTS}/{name}"
+def own_path(name: str, strategy: str, server: Server | None, data_dir: DataDir) -> str:
+    """Where Deployer makes a working copy, or releases, for a project of this name."""
+    folder = _folder(name, strategy)
+    return str(data_dir.checkouts / folder) if server is None else f"{SERVER_CHECKOUTS}/{folder}"
+
+
+def _folder(name: str, strategy: str) -> str:
+    """What was there before a project changed from one strategy to the other is not in the way."""
+    return f"{name}.releases" if strategy == Strategy.RELEASE else name
 
 
 def is_own(project: Project, data_dir: DataDir) -> bool:
@@ -84,7 +90,7 @@ def is_own(project: Project, data_dir: DataDir) -> bool:
 
 def is_of_another_host(project: Project, path: str) -> bool:
     """Whether a path is the project's in the data folder of the host that it is on, which may lie elsewhere there."""
-    return path == project.path and path.endswith(f"/checkouts/{project.name}")
+    return path == project.path and path.endswith(f"/checkouts/{_folder(project.name, project.strategy)}")
 
 
 def refuse_shared(session: Session, project: Project) -> None:

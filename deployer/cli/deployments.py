@@ -1,4 +1,4 @@
-"""``deploy``, ``retry`` and ``cancel``, and following a deployment in the terminal."""
+"""``deploy``, ``retry``, ``rollback`` and ``cancel``, and following a deployment in the terminal."""
 
 from __future__ import annotations
 
@@ -49,6 +49,30 @@ def retry(context: Context, deployment: str, from_failed: bool, follow: bool) ->
     database, max_queued = context.installation.database, context.config.runner.max_queued
     new_id = again.ask(database, Actor(context.actor), found, max_queued, from_failed=from_failed)
     _enqueued(context, new_id, follow=follow)
+
+
+@click.command()
+@click.argument("project")
+@click.argument("release", required=False)
+@click.option("--follow", is_flag=True, help="Show the log as it comes; the exit code tells how it ended.")
+@click.pass_obj
+def rollback(context: Context, project: str, release: str | None, follow: bool) -> None:
+    """Make an earlier RELEASE of PROJECT live again, named as 12 or 12-1a2b3c4; without one, that before the current.
+
+    Nothing is built: it is switched to and activated.
+    """
+    from deployer import projects
+    from deployer.deployments import releases
+
+    with context.changing("deployment.rollback_requested", project, release) as session:
+        deployment_id = releases.roll_back(
+            session.connection(),
+            projects.find(session, project).id,
+            context.actor,
+            context.config.runner.max_queued,
+            releases.number_of(release) if release else None,
+        )
+    _enqueued(context, deployment_id, follow=follow)
 
 
 def _enqueued(context: Context, deployment_id: str, *, follow: bool) -> None:

@@ -129,6 +129,7 @@ for _command in (
     env.env,
     deployments.deploy,
     deployments.retry,
+    deployments.rollback,
     deployments.cancel,
     logs.logs,
     mail.mail,

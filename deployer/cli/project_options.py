@@ -19,8 +19,27 @@ _OPTIONS = (
     click.option("--timeout", type=click.IntRange(1), help="Seconds that each of these steps may take."),
     click.option("--retries", type=int, help="How often each of these steps is tried again when it fails."),
     click.option("--retry-wait", type=int, help="Seconds between the tries of a step (default: 0)."),
+    click.option(
+        "--activate",
+        "activate_steps",
+        multiple=True,
+        help="With releases: a command that runs after the switch, as --step does before it.",
+    ),
+    click.option(
+        "--strategy",
+        type=click.Choice(["checkout", "release"]),
+        help="One working copy (the default), or a directory for each deployment that is switched to.",
+    ),
+    click.option("--shared", multiple=True, help="With releases: a path that they share, such as storage/ or .env."),
+    click.option("--keep-releases", type=int, help="With releases: how many are kept (default: 5)."),
+    click.option("--health-url", help="An address that is asked whether what was deployed is well; “” for none."),
+    click.option("--health-command", help="A command that tells it instead; “” for none."),
+    click.option("--health-status", type=int, help="What the address answers when it is well (default: 200)."),
+    click.option("--health-tries", type=int, help="How often it is asked at most (default: 10)."),
+    click.option("--health-interval", "health_interval_s", type=int, help="Seconds between tries (default: 2)."),
+    click.option("--health-deadline", "health_deadline_s", type=int, help="Seconds for all tries (default: 60)."),
     click.option("--server", help="The server that it is deployed to; “local” is this host (the default)."),
-    click.option("--path", help="The working copy (default: in a folder of Deployer's own)."),
+    click.option("--path", help="The working copy, or what holds the releases (default: Deployer's own)."),
     click.option("--shell", type=click.Choice(["sh", "bash"]), help="What runs the steps (default: sh)."),
     click.option("--auto-deploy/--no-auto-deploy", default=None, help="Whether a push deploys (default: yes)."),
     click.option(
@@ -59,6 +78,16 @@ class Given:
     timeout: int | None
     retries: int | None
     retry_wait: int | None
+    activate_steps: tuple[str, ...]
+    strategy: str | None
+    shared: tuple[str, ...]
+    keep_releases: int | None
+    health_url: str | None
+    health_command: str | None
+    health_status: int | None
+    health_tries: int | None
+    health_interval_s: int | None
+    health_deadline_s: int | None
     server: str | None
     path: str | None
     shell: str | None
@@ -79,6 +108,10 @@ class Given:
             "server": self.server,
             # A directory of the former place means nothing at another one.
             "path": "" if self.path is None and self.server is not None else self.path,
+            "strategy": self.strategy,
+            "shared_paths": "\n".join(self.shared) if self.shared else None,
+            "health_url": self.health_url,
+            "health_command": self.health_command,
             "shell": self.shell,
             "auto_deploy": self.auto_deploy,
             "rerun_interrupted": self.rerun_interrupted,
@@ -89,6 +122,11 @@ class Given:
             "poll_minutes": self.poll_minutes,
             "keep_deployments": self.keep_deployments,
             "keep_days": self.keep_days,
+            "keep_releases": self.keep_releases,
+            "health_status": self.health_status,
+            "health_tries": self.health_tries,
+            "health_interval_s": self.health_interval_s,
+            "health_deadline_s": self.health_deadline_s,
         }
         given: dict[str, Any] = {key: value for key, value in alike.items() if value is not None}
         # Nothing is said by 0, and left as it was by nothing.
@@ -97,15 +135,24 @@ class Given:
 
     def _steps(self) -> list[StepInput]:
         """Raises InvalidInput where something is said of steps that were not given."""
+        from deployer.models.project import Phase
         from deployer.projects import StepInput
 
-        if not self.steps and (self.timeout, self.retries, self.retry_wait) != (None, None, None):
+        entered = [(step, Phase.BUILD) for step in self.steps]
+        entered += [(step, Phase.ACTIVATE) for step in self.activate_steps]
+        if not entered and (self.timeout, self.retries, self.retry_wait) != (None, None, None):
             raise InvalidInput(
                 {"steps": "--timeout, --retries and --retry-wait are those of the steps given with --step."}
             )
         return [
-            StepInput(step, timeout_s=self.timeout, retries=self.retries or 0, retry_wait_s=self.retry_wait or 0)
-            for step in self.steps
+            StepInput(
+                step,
+                timeout_s=self.timeout,
+                retries=self.retries or 0,
+                retry_wait_s=self.retry_wait or 0,
+                phase=phase,
+            )
+            for step, phase in entered
         ]
 
     def _mail_switches(self) -> dict[str, bool]:

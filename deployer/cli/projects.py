@@ -118,7 +118,9 @@ def show(context: Context, name: str, as_json: bool) -> None:
     for key, said in words.items():
         click.echo(f"{key.replace('_', ' ').ljust(width)}  {said}".rstrip())
     for number, step in enumerate(steps, 1):
-        facts = [f"timeout {step['timeout_s']} s"] if step["timeout_s"] else []
+        facts = ["after the switch"] if step["phase"] == "activate" else []
+        if step["timeout_s"]:
+            facts.append(f"timeout {step['timeout_s']} s")
         if step["retries"]:
             times = "once" if step["retries"] == 1 else f"{step['retries']} times"
             facts.append(f"tried again {times} at most, {step['retry_wait_s']} s apart")
@@ -128,6 +130,8 @@ def show(context: Context, name: str, as_json: bool) -> None:
 def _words(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(value) or "–"
     return "–" if value is None else str(value)
 
 

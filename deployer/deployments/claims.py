@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from deployer.deployments import lifecycle
 from deployer.errors import LostClaim
 from deployer.models.base import table_of
-from deployer.models.deployment import QUEUED, RUNNING, Deployment, Status
+from deployer.models.deployment import QUEUED, RUNNING, Deployment, Status, Trigger
 from deployer.models.project import Project
 from deployer.models.runner import Runner
 
@@ -44,7 +44,11 @@ _IS_OF_LANE = sa.and_(
     ),
 )
 _NEXT_IN_QUEUE = (
-    sa.select(_deployments.c.id).where(_QUEUED_AND_IDLE, _IS_OF_LANE).order_by(_deployments.c.number).limit(1)
+    sa.select(_deployments.c.id)
+    .where(_QUEUED_AND_IDLE, _IS_OF_LANE)
+    # A rollback is an emergency.
+    .order_by(_deployments.c.trigger != Trigger.ROLLBACK, _deployments.c.number)
+    .limit(1)
 )
 _NEXT_UNLOCKED = _NEXT_IN_QUEUE.with_for_update(of=_deployments, skip_locked=True)
 _IS_MINE = sa.and_(

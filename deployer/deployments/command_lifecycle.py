@@ -22,6 +22,7 @@ from deployer import clock
 from deployer.errors import LostClaim
 from deployer.models.base import table_of
 from deployer.models.deployment import RUNNING, Command, CommandKind, Deployment, Status
+from deployer.models.project import Phase
 
 _deployments = table_of(Deployment)
 _commands = table_of(Command)
@@ -42,6 +43,7 @@ class PlannedCommand:
     line: str
     timeout_s: int
     nonce: str
+    phase: Phase | None = None
     attempt: int = 1
     retries: int = 0
     retry_wait_s: int = 0
@@ -193,11 +195,16 @@ _CLOSE_COMMANDS = (
 )
 
 
+def skip_rest(connection: sa.Connection, deployment_id: str) -> None:
+    """queued → skipped: something else is run in place of what has not begun."""
+    connection.execute(_SKIP_COMMANDS, {"deployment": deployment_id})
+
+
 def end_with_deployment(
     connection: sa.Connection, deployment_id: str, status: Status, cause: str | None, at: datetime
 ) -> None:
     """A deployment's end: what had not begun is skipped; what runs, if the end came from outside it, ends with it."""
-    connection.execute(_SKIP_COMMANDS, {"deployment": deployment_id})
+    skip_rest(connection, deployment_id)
     connection.execute(
         _CLOSE_COMMANDS, {"deployment": deployment_id, "new_status": status, "new_cause": cause, "at": at}
     )

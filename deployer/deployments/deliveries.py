@@ -15,7 +15,7 @@ from deployer.deployments.verdicts import Decision
 from deployer.models.base import table_of
 from deployer.models.delivery import Delivery, Verdict
 from deployer.models.deployment import DELIVERY_IS_SPENT, FOLLOWS_BRANCH, Deployment, Status, Trigger
-from deployer.models.project import Project, Step
+from deployer.models.project import HAS_SOMETHING_TO_DO, Project
 from deployer.providers.base import Event
 
 KEPT_UNVERIFIED = 100
@@ -24,7 +24,6 @@ KEPT_UNVERIFIED = 100
 UNKNOWN_PROJECT = "webhook.unknown_project"
 
 _projects = table_of(Project)
-_steps = table_of(Step)
 _deployments = table_of(Deployment)
 _deliveries = table_of(Delivery)
 
@@ -160,7 +159,7 @@ _SELECT_PROJECTS = sa.select(
     _projects.c.auto_deploy,
     _projects.c.cancel_running,
     _projects.c.connected_at.is_not(None),
-    sa.select(sa.literal(1)).where(_steps.c.project_id == _projects.c.id).exists(),
+    HAS_SOMETHING_TO_DO,
     _projects.c.polled_sha,
 ).where(_projects.c.id.in_(sa.bindparam("ids", expanding=True)))
 _SELECT_SPENT_DELIVERIES = sa.select(_deployments.c.project_id, _deployments.c.delivery_guid).where(

@@ -75,6 +75,7 @@ class NewDeployment:
 _NEW_FIELDS = tuple(field.name for field in fields(NewDeployment))
 
 _SUPERSEDED = "a newer push took its place"
+_GONE_BACK = "a rollback took its place"
 
 # Pushes come many a second, so what they need is built once.
 _INSERT_DEPLOYMENTS = _deployments.insert()
@@ -89,7 +90,7 @@ _SUPERSEDE_QUEUED = (
     )
     .values(
         status=SUPERSEDED,
-        cause=_SUPERSEDED,
+        cause=sa.bindparam("new_cause"),
         superseded_by=sa.bindparam("winner"),
         finished_at=sa.bindparam("at"),
     )
@@ -108,8 +109,9 @@ def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
     winners = {(one.project_id, one.branch): one.id for one in new if one.trigger.follows_branch}
     events = []
     back = {(one.project_id, one.branch): one.id for one in new if one.trigger is Trigger.ROLLBACK}
-    for (project_id, branch), winner in {**winners, **back}.items():
-        given = {"of_project": project_id, "of_branch": branch, "winner": winner, "at": now}
+    for (project_id, branch), winner in (winners | back).items():
+        cause = _GONE_BACK if winner in back.values() else _SUPERSEDED
+        given = {"of_project": project_id, "of_branch": branch, "winner": winner, "new_cause": cause, "at": now}
         for (deployment_id,) in connection.execute(_SUPERSEDE_QUEUED, given):
             events.append(_event(deployment_id, Status.SUPERSEDED, now, winner))
     rows = []
@@ -245,7 +247,7 @@ def _end(connection: sa.Connection, deployment_id: str, runner_id: str, status: 
     command_lifecycle.end_with_deployment(connection, deployment_id, status, cause, now)
     outbox.owe(connection, deployment_id, status, now)
     if rerun:
-        enqueue(connection, [NewDeployment(id=clock.new_id(), trigger=Trigger.RETRY, **vars(rerun))])
+        enqueue(connection, [NewDeployment(id=clock.new_id(), **vars(rerun))])
 
 
 def interrupt_all(connection: sa.Connection, cause: str) -> int:

@@ -13,7 +13,7 @@ from deployer.deployments.lifecycle import NewDeployment
 from deployer.errors import InvalidInput, NotFound, QueueFull, as_sentence
 from deployer.models.base import table_of
 from deployer.models.deployment import FOLLOWS_BRANCH, QUEUED, RUNNING, Deployment, Trigger
-from deployer.models.project import Project, Step
+from deployer.models.project import HAS_SOMETHING_TO_DO, Project, Step, Strategy
 
 COMMIT_NEEDS_BARE_PULL = (
     "The first step does more than git pull, so a certain commit cannot take its place. "
@@ -63,10 +63,13 @@ def deploy_by_hand(
 
     Raises NotFound, InvalidInput (``steps`` where there are none, ``commit`` where it cannot be deployed), QueueFull.
     """
-    branch = connection.scalar(sa.select(_projects.c.branch).where(_projects.c.id == project_id))
-    if branch is None:
+    project = connection.execute(
+        sa.select(_projects.c.branch, HAS_SOMETHING_TO_DO).where(_projects.c.id == project_id)
+    ).first()
+    if project is None:
         raise NotFound("Project not found")
-    if _first_step(connection, project_id) is None:
+    branch, has_something_to_do = project
+    if not has_something_to_do:
         raise InvalidInput({"steps": "The project has no steps. Add one first."})
     if commit is not None:
         commit = commit.strip().lower()
@@ -89,14 +92,19 @@ def refuse_commit(connection: sa.Connection, project_id: str, commit: str) -> No
     problem = git.commit_problem(commit)
     if problem:
         raise InvalidInput({"commit": as_sentence(problem)})
-    first_step = _first_step(connection, project_id) or ""
+    first_step = _first_step_that_may_pull(connection, project_id) or ""
     if git.pulls_itself(first_step) and not git.only_pulls(first_step):
         raise InvalidInput({"commit": COMMIT_NEEDS_BARE_PULL})
 
 
-def _first_step(connection: sa.Connection, project_id: str) -> str | None:
+def _first_step_that_may_pull(connection: sa.Connection, project_id: str) -> str | None:
+    """With releases none does: the commit is there before the first."""
     return connection.scalar(
-        sa.select(_steps.c.command).where(_steps.c.project_id == project_id).order_by(_steps.c.position).limit(1)
+        sa.select(_steps.c.command)
+        .join(_projects, _projects.c.id == _steps.c.project_id)
+        .where(_steps.c.project_id == project_id, _projects.c.strategy == Strategy.CHECKOUT)
+        .order_by(_steps.c.position)
+        .limit(1)
     )
 
 

@@ -16,6 +16,7 @@ from deployer.models.base import table_of
 from deployer.models.delivery import Delivery, Verdict
 from deployer.models.deployment import QUEUED, RUNNING, Deployment, DeploymentEvent, Status, last_success
 from deployer.models.project import Project
+from deployer.models.release import Release
 from deployer.models.server import Server
 
 # No more digits than the number's column holds: a longer one is nobody's.
@@ -113,8 +114,10 @@ def superseded_shas(connection: sa.Connection, deployment: Deployment) -> list[s
 
 
 def live_sha(connection: sa.Connection, project_id: str) -> str | None:
-    """The commit that the last successful deployment of a project left."""
-    return connection.scalar(
+    """The commit that is live in a project: that of its current release, or what the last successful deployment
+    left."""
+    is_current = Release.id == sa.select(Project.current_release_id).where(Project.id == project_id).scalar_subquery()
+    return connection.scalar(sa.select(Release.commit_sha).where(is_current)) or connection.scalar(
         sa.select(Deployment.deployed_sha).where(Deployment.number == last_success(project_id).scalar_subquery())
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from deployer import clock
+from deployer.commands import release_dir
 from deployer.deployments import lifecycle, queue
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.errors import InvalidTransition, LostClaim, NotFound
@@ -78,14 +79,22 @@ def prune(connection: sa.Connection, project_id: str, kept: Collection[str], siz
         connection.execute(_releases.update().where(is_current).values(size_bytes=size_bytes))
 
 
-def is_there_again(connection: sa.Connection, release_id: str) -> None:
-    """A release whose directory was gone has been built again."""
-    connection.execute(_releases.update().where(_releases.c.id == release_id).values(removed_at=None))
+def leave(connection: sa.Connection, project_id: str) -> None:
+    """A project is deployed to another place from now on: none of its releases is there."""
+    connection.execute(
+        _releases.update().where(_of(project_id), _releases.c.removed_at.is_(None)).values(removed_at=clock.now())
+    )
+
+
+def build_again(connection: sa.Connection, release_id: str, activate_steps: str) -> None:
+    """A release whose directory is gone is built once more, by the project's present steps."""
+    connection.execute(_releases.update().where(_releases.c.id == release_id).values(activate_steps=activate_steps))
 
 
 def _make_current(connection: sa.Connection, project_id: str, release_id: str | None) -> None:
     connection.execute(_projects.update().where(_projects.c.id == project_id).values(current_release_id=release_id))
-    connection.execute(_releases.update().where(_releases.c.id == release_id).values(activated_at=clock.now()))
+    is_live = {"activated_at": clock.now(), "removed_at": None}
+    connection.execute(_releases.update().where(_releases.c.id == release_id).values(is_live))
 
 
 def _claimed(connection: sa.Connection, deployment_id: str, runner_id: str) -> Any:
@@ -135,24 +144,20 @@ def kept(connection: sa.Connection, project_id: str, count: int) -> list[Release
     return found if live is None or live.id in {one.id for one in found} else [*found, live]
 
 
-def _before(connection: sa.Connection, project_id: str) -> Release | None:
+def former(connection: sa.Connection, project_id: str) -> Release | None:
     """The one before the current: that with the next lower number that was live."""
     live = current(connection, project_id)
-    row = (
-        connection.execute(
-            sa.select(_releases)
-            .where(
-                _of(project_id),
-                _releases.c.activated_at.is_not(None),
-                _releases.c.number < (live.number if live else 0),
-            )
-            .order_by(_releases.c.number.desc())
-            .limit(1)
+    row = connection.execute(
+        sa.select(_releases)
+        .where(
+            _of(project_id),
+            _releases.c.activated_at.is_not(None),
+            _releases.c.number < (live.number if live else 0),
         )
-        .mappings()
-        .first()
-    )
-    return Release(**row) if row else None
+        .order_by(_releases.c.number.desc())
+        .limit(1)
+    ).first()
+    return Release(**row._mapping) if row else None
 
 
 def _of(project_id: str) -> sa.ColumnElement[bool]:
@@ -194,9 +199,17 @@ def roll_back(connection: sa.Connection, project_id: str, by: str, max_queued: i
     return new.id
 
 
+def number_of(word: str) -> int:
+    """The number in what a person calls a release: ``12`` or ``12-1a2b3c4``. Raises NotFound."""
+    number, _, sha = word.partition("-")
+    if not number.isascii() or not number.isdigit() or len(number) > 9 or (sha and not release_dir.NAME.match(word)):
+        raise NotFound(f"'{word}' is no release.", hint="Name one as 12 or 12-1a2b3c4.")
+    return int(number)
+
+
 def _wanted(connection: sa.Connection, project_id: str, name: str, number: int | None) -> Release:
     if number is None:
-        release = _before(connection, project_id)
+        release = former(connection, project_id)
         if release is None:
             raise InvalidTransition(
                 f"The project {name} has no release before the current one.",

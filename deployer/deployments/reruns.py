@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from deployer.commands import git
 from deployer.models.base import table_of
 from deployer.models.deployment import QUEUED, Deployment, Trigger
-from deployer.models.project import Project, Step
+from deployer.models.project import Project, Step, Strategy
 
 MOST_IN_A_ROW = 3
 """A deployment may itself be what ends its host: then running it again and again would never end."""
@@ -31,6 +31,8 @@ class Rerun:
     author_email: str | None
     repository: str | None
     retry_of: str
+    trigger: Trigger
+    release_id: str | None
 
 
 def after_interruption(connection: sa.Connection, deployment_id: str) -> tuple[str, Rerun | None]:
@@ -62,6 +64,8 @@ def after_interruption(connection: sa.Connection, deployment_id: str) -> tuple[s
         author_email=old.author_email if is_certain else None,
         repository=old.repository,
         retry_of=deployment_id,
+        trigger=Trigger.ROLLBACK if old.trigger is Trigger.ROLLBACK else Trigger.RETRY,
+        release_id=old.release_id if old.trigger is Trigger.ROLLBACK else None,
     )
     return "; the deployment is run again by itself", rerun
 
@@ -89,7 +93,7 @@ def _in_a_row(connection: sa.Connection, deployment_id: str) -> int:
         ).first()
         if row is None:
             return MOST_IN_A_ROW
-        if row.trigger is not Trigger.RETRY or row.triggered_by is not None:
+        if row.trigger not in (Trigger.RETRY, Trigger.ROLLBACK) or row.triggered_by is not None:
             break
         count += 1
         earlier = row.retry_of
@@ -97,6 +101,9 @@ def _in_a_row(connection: sa.Connection, deployment_id: str) -> int:
 
 
 def _gives_way(connection: sa.Connection, project_id: str) -> bool:
+    strategy = connection.scalar(sa.select(_projects.c.strategy).where(_projects.c.id == project_id))
+    if strategy is Strategy.RELEASE:
+        return True
     first = connection.scalar(
         sa.select(_steps.c.command).where(_steps.c.project_id == project_id).order_by(_steps.c.position).limit(1)
     )

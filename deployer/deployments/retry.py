@@ -12,12 +12,12 @@ from deployer import audit, clock
 from deployer.audit import Actor
 from deployer.commands import git
 from deployer.db import Database
-from deployer.deployments import lifecycle, queue
+from deployer.deployments import lifecycle, queue, releases
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.errors import InvalidInput, InvalidTransition, NotFound
 from deployer.models.base import table_of
 from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger, reference
-from deployer.models.project import Project, Step
+from deployer.models.project import Project, Step, Strategy
 
 FROM_THE_FIRST = "Retry it from the first step."
 
@@ -54,7 +54,7 @@ def ask(
 def retry(
     connection: sa.Connection, deployment_id: str, by: str, max_queued: int, *, from_failed: bool = False
 ) -> str:
-    """Enqueue the commit of an ended deployment again; the new one's id.
+    """Enqueue the commit of an ended deployment again, or the way back that it was; the new one's id.
 
     ``from_failed`` leaves out the steps that succeeded. Raises NotFound, InvalidTransition where the deployment does
     not allow it, InvalidInput (``commit``, ``steps``) where the project does not, QueueFull.
@@ -63,6 +63,8 @@ def retry(
     ref = reference(old.number)
     if not Status(old.status).is_final:
         raise InvalidTransition(f"{ref} has not ended yet.", hint="Cancel it or wait for its end.")
+    if old.trigger is Trigger.ROLLBACK and (release := releases.find(connection, old.release_id)):
+        return releases.roll_back(connection, old.project_id, by, max_queued, release.number)
     sha = old.deployed_sha or old.commit_sha
     if sha is None:
         raise InvalidTransition(
@@ -74,7 +76,7 @@ def retry(
             hint="Deploy the newest instead.",
         )
     steps = _lines(connection, old.project_id)
-    if not steps:
+    if not steps and old.strategy is not Strategy.RELEASE:
         raise InvalidInput({"steps": "The project has no steps. Add one first."})
     from_step = resumption(connection, deployment_id, steps).from_step if from_failed else 0
     if from_step == 0:
@@ -106,6 +108,10 @@ def resumption(connection: sa.Connection, deployment_id: str, steps: Sequence[st
     """
     old = _row(connection, deployment_id)
     ref = reference(old.number)
+    if old.strategy is Strategy.RELEASE:
+        raise InvalidTransition(
+            f"{ref} would get a release of its own, without what the last one built.", hint=FROM_THE_FIRST
+        )
     rows = connection.execute(
         sa.select(_commands).where(_commands.c.deployment_id == deployment_id).order_by(*_ORDER)
     ).all()
@@ -155,7 +161,7 @@ _ORDER = (_commands.c.position, _commands.c.attempt)
 
 def _row(connection: sa.Connection, deployment_id: str) -> sa.Row[Any]:
     row = connection.execute(
-        sa.select(_deployments, _projects.c.branch.label("project_branch"))
+        sa.select(_deployments, _projects.c.branch.label("project_branch"), _projects.c.strategy)
         .join(_projects, _projects.c.id == _deployments.c.project_id)
         .where(_deployments.c.id == deployment_id)
     ).first()

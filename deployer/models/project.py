@@ -111,6 +111,12 @@ class Step(Base):
     retry_wait_s: Mapped[int] = mapped_column(default=0)
 
 
+HAS_SOMETHING_TO_DO = sa.or_(
+    Project.strategy == Strategy.RELEASE, sa.select(sa.literal(1)).where(Step.project_id == Project.id).exists()
+)
+"""Of a project: a deployment of it would change something. A release without steps is a directory of files."""
+
+
 class Variable(Base):
     """One environment variable of a project's commands. A secret one is stored encrypted and never shown again."""
 

@@ -59,6 +59,12 @@ class Repository:
             return Finding(is_stale=True, cause=f"what is live ({live[:7]}) already contains {wanted[:7]}")
         return Finding(wanted)
 
+    def still_has(self, sha: str) -> Finding:
+        """For a commit that was live once, whether or not a branch leads to it any more."""
+        if self.commit_of(sha) is None:
+            return Finding(cause=f"commit {sha[:7]} is not in the repository any more; deploy another one")
+        return Finding(sha)
+
     def describe(self, sha: str) -> dict[str, str]:
         """Author and message of a commit, as columns of a deployment."""
         parts = self._ask(git.describe(self._directory, sha)).output.split("\0", 2)

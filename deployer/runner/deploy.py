@@ -32,6 +32,7 @@ from deployer.runner.log_sink import LogSink, Numbering
 from deployer.runner.places import Places
 from deployer.runner.plan import RUN_HERE, another_try, plan
 from deployer.runner.record import Next, Outcome, Record
+from deployer.runner.releasing import Releasing, Write, with_tries
 from deployer.runner.revision import Revision
 from deployer.security.redaction import Redactor
 
@@ -77,6 +78,7 @@ class Deploy:
             mirror=Repository(here, str(self._data_dir.mirror(self._project.id))),
             working_copy=self._working_copy,
         )
+        self._releasing = Releasing(self._database, self._deployment, runner_id, self._places, self._config)
         self._present_sink: LogSink | None = None
 
     def _contact_with(self, remote: SshExecutor) -> Contact:
@@ -109,10 +111,15 @@ class Deploy:
                 config=self._config,
                 data_dir=self._data_dir,
                 extra_path=self._extra_path,
+                releasing=self._releasing,
             )
             status = self._run_commands()
         except LostClaim:
             raise
+        except OutOfContact as error:
+            # Nothing runs there yet: it was asked what there is to do.
+            self._show_host_key(error)
+            status = self._end(error.status, error.cause)
         except DeployerError as error:
             if any(one.status is Status.RUNNING for one in self._commands):
                 raise  # whoever ends the deployment ends that command with it
@@ -138,6 +145,7 @@ class Deploy:
                 found = self._revision.settle()
                 if found.sha is None:
                     return self._end(Status.SUPERSEDED if found.is_stale else Status.FAILED, found.cause)
+                self._releasing.begin()
             by = self._wait_for(command) or self._record.begin(self._next(command))
             if by:
                 self._end_leftovers(done)
@@ -158,9 +166,11 @@ class Deploy:
         working_copy = self._working_copy() if self._places.are_one else None
         with self._database.read() as connection:
             skipped = retry.skipped_steps(connection, self._deployment)
-        planned = plan(self._deployment, working_copy, self._config, skipped)
-        # The first runs here.
-        return self._record.plan(planned, self._places.here.boot_id())
+        kept = self._releasing.kept()
+        planned = plan(self._deployment, working_copy, self._config, skipped, kept)
+        # What brings the commit begins, and that runs here.
+        boot_id = self._places.there.boot_id() if kept else self._places.here.boot_id()
+        return self._record.plan(planned, boot_id)
 
     def _wait_for(self, command: Command) -> str | None:
         """Wait until another try may begin; who asked for the deployment's end meanwhile."""
@@ -201,8 +211,7 @@ class Deploy:
                 self._places.here.stop(command.id, self._id, force=True)
             sink.give_up()
             sink.system(f"{error}.")
-            if error.offered_host_key:
-                self._show_host_key(error.offered_host_key)
+            self._show_host_key(error)
             ending = Ending(error.status, None, error.cause)
         if ending.status is Status.SUCCESS and not rest:
             self._name_survivors(command, sink)
@@ -210,8 +219,11 @@ class Deploy:
         self._places.of(command).collect(command.id)
         return status
 
-    def _show_host_key(self, offered: str) -> None:
-        """On the server's page, where a person is sent to compare and trust it."""
+    def _show_host_key(self, error: OutOfContact) -> None:
+        """One that was refused, on the server's page, where a person is sent to compare and trust it."""
+        offered = error.offered_host_key
+        if offered is None:
+            return
 
         def write() -> None:
             with self._database.write_session() as session:
@@ -238,12 +250,33 @@ class Deploy:
         ending = replace(ending, cause=cause)
         if ending.is_its_own and (again := another_try(command)):
             return self._try_again(command, sink, ending, again)
+        also = self._releasing.at_end_of(command, ending)
         if ending.status is Status.SUCCESS and rest:
             following = None if command.kind is CommandKind.FETCH else self._next(rest[0])
-            return self._record.end_command(command, sink, ending, following=following)
+            return self._record.end_command(command, sink, ending, also=also, following=following)
+        if way_back := self._releasing.way_back(command, ending, self._commands):
+            return self._go_back(command, sink, ending, way_back, also)
         outcome = self._outcome(command, ending)
         self._cause = outcome.cause
-        return self._record.end_command(command, sink, ending, outcome=outcome)
+        return self._record.end_command(command, sink, ending, also=also, outcome=outcome)
+
+    def _go_back(
+        self, command: Command, sink: LogSink, ending: Ending, way_back: Sequence[PlannedCommand], also: Write | None
+    ) -> Status | None:
+        """Record that a command failed after the switch, and that the former release is live again in place of what
+        would have followed."""
+        line = f"Going back to {self._releasing.former_name}."
+        log.info("%s %s: %s. %s", self._deployment.ref, self._project.name, ending.cause, line)
+        sink.system(line)
+        begun = [self._record.command_of(one) for one in way_back]
+        status = self._record.end_command(
+            command, sink, ending, also=also, instead=way_back, following=self._next(begun[0])
+        )
+        for one in self._commands:
+            if one.status is Status.QUEUED:
+                one.status = Status.SKIPPED
+        self._commands += begun
+        return status
 
     def _try_again(self, command: Command, sink: LogSink, ending: Ending, again: PlannedCommand) -> Status | None:
         """Record the end of a try, and that another one follows; it begins with that where there is nothing to wait
@@ -260,12 +293,13 @@ class Deploy:
 
     def _outcome(self, command: Command, last: Ending) -> Outcome:
         """How the deployment ends with its last command."""
+        if self._releasing.is_used:
+            return self._releasing.outcome(command, last, self._commands)
         deployed_sha = self._revision.deployed(command, last.status, self._commands)
         if last.status is Status.SUCCESS and (broken := self._revision.broken(deployed_sha, self._commands)):
             return Outcome(Status.FAILED, broken, deployed_sha)
-        if last.is_its_own and command.attempt > 1:
-            return Outcome(last.status, f"{last.cause}, after {command.attempt} tries", deployed_sha)
-        return Outcome(last.status, last.cause, deployed_sha)
+        cause = None if last.status is Status.SUCCESS else with_tries(last, command)
+        return Outcome(last.status, cause, deployed_sha)
 
     def _sink(self, command: Command) -> LogSink:
         return LogSink(
@@ -295,6 +329,6 @@ class Deploy:
 
     def _end(self, status: Status, cause: str) -> Status:
         """The deployment's end outside a command."""
-        self._cause = cause
-        self._record.end(Outcome(status, cause))
+        self._cause = cause if status is Status.SUPERSEDED else self._releasing.with_live(cause)
+        self._record.end(Outcome(status, self._cause))
         return status

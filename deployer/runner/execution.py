@@ -9,6 +9,7 @@ from deployer.commands import git
 from deployer.config import Config
 from deployer.errors import ExecutorError
 from deployer.executors.base import RunState
+from deployer.executors.launcher import end_mark
 from deployer.models.deployment import Command, CommandKind, Deployment, Status
 from deployer.runner.contact import OutOfContact
 from deployer.runner.follow import Ending, Follower, Stop
@@ -17,6 +18,9 @@ from deployer.runner.log_sink import LogSink
 from deployer.runner.places import Places
 from deployer.runner.record import Record
 from deployer.security.redaction import Redactor
+
+_SAY_WHY = (CommandKind.RELEASE, CommandKind.SWITCH, CommandKind.BACK, CommandKind.HEALTH)
+"""Commands of Deployer's own whose last line says why they failed."""
 
 
 class Execution:
@@ -49,8 +53,12 @@ class Execution:
     def run(self) -> Ending:
         """How it ended. Raises OutOfContact where its server was given up, LostClaim."""
         ending = self._forgotten_by_a_reboot() or self._follow()
-        if self._command.kind is CommandKind.FETCH and ending.status is Status.FAILED:
+        if not ending.is_its_own:
+            return ending
+        if self._command.kind is CommandKind.FETCH:
             return self._with_advice(ending)
+        if self._command.kind in _SAY_WHY and ending.exit_code:
+            return self._with_last_line(ending)
         return ending
 
     def _forgotten_by_a_reboot(self) -> Ending | None:
@@ -83,10 +91,17 @@ class Execution:
 
     def _with_advice(self, ending: Ending) -> Ending:
         """A failed fetch is nearly always about the address or the credential: say what to do."""
-        size = self._place.look(self._command.id).size
-        words = self._place.read(self._command.id, max(0, size - 4000), 4000).decode("utf-8", "replace")
-        advice = git.advice(words, has_deploy_key=self._deployment.project.deploy_key_public is not None)
+        advice = git.advice(self._last_words(), has_deploy_key=self._deployment.project.deploy_key_public is not None)
         return replace(ending, cause=f"{ending.cause}. {advice}") if advice else ending
+
+    def _with_last_line(self, ending: Ending) -> Ending:
+        lines = [line for line in self._last_words().splitlines() if line.strip()]
+        return replace(ending, cause=f"{self._command.name}: {lines[-1].strip()[:500]}") if lines else ending
+
+    def _last_words(self) -> str:
+        size = self._place.look(self._command.id).size
+        words = self._place.read(self._command.id, max(0, size - 4000), 4000)
+        return words.partition(end_mark(self._command.nonce))[0].decode("utf-8", "replace")
 
     @property
     def _title(self) -> str:

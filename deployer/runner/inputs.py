@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 from deployer import servers, working_copies
-from deployer.commands import git, server_repository
+from deployer.commands import git, health_check, server_repository
 from deployer.config import Config
 from deployer.executors.base import Run
 from deployer.installation import DataDir
@@ -11,6 +13,7 @@ from deployer.models.deployment import Command, CommandKind, Deployment
 from deployer.project_secrets import ProjectSecrets
 from deployer.runner.places import Places
 from deployer.runner.plan import pulls_itself
+from deployer.runner.releasing import RELEASING, Releasing
 from deployer.security.vault import Vault
 
 
@@ -28,6 +31,7 @@ class Inputs:
         config: Config,
         data_dir: DataDir,
         extra_path: list[str],
+        releasing: Releasing,
     ) -> None:
         self._deployment = deployment
         self._project = deployment.project
@@ -36,6 +40,7 @@ class Inputs:
         self._vault = vault
         self._config = config
         self._data_dir = data_dir
+        self._releasing = releasing
         server = self._project.server
         self._extra_path = (server.extra_path or "").splitlines() if server else extra_path
 
@@ -43,8 +48,11 @@ class Inputs:
         files: dict[str, bytes] = {}
         script, environment, directory, shell = command.line, self._base(command), "/", "sh"
         if command.kind is CommandKind.STEP:
-            directory, shell = self._places.working_copy(), self._project.shell
+            directory, shell = self._directory_of(command), self._project.shell
             environment |= self._secrets.variables
+        elif command.kind is CommandKind.HEALTH:
+            script, directory = health_check.SCRIPT, self._directory_of(command)
+            environment |= self._secrets.variables | self._health()
         elif command.kind is CommandKind.FETCH:
             url, directory = self._project.repository_url, str(self._data_dir.root)
             script = git.FETCH
@@ -53,6 +61,9 @@ class Inputs:
         elif command.kind is CommandKind.SEND:
             script, directory = server_repository.SEND, str(self._data_dir.root)
             environment |= self._way_to_the_server(files)
+        elif command.kind in RELEASING:
+            script, needed = self._releasing.run_of(command)
+            environment |= git.environment(None) | needed
         else:
             script = self._script_of(command)
             environment |= git.environment(None)
@@ -70,6 +81,22 @@ class Inputs:
             shell=shell,
             max_output_bytes=self._config.logs.max_spool_bytes,
             files=files,
+        )
+
+    def _directory_of(self, command: Command) -> str:
+        return self._releasing.directory_of(command) if self._releasing.is_used else self._places.working_copy()
+
+    def _health(self) -> dict[str, str]:
+        project = self._project
+        here = {"DEPLOYER_PYTHON": sys.executable} if self._places.are_one else {}
+        return here | health_check.variables(
+            url=project.health_url,
+            command=project.health_command,
+            shell=project.shell,
+            status=project.health_status,
+            tries=project.health_tries,
+            interval_s=project.health_interval_s,
+            deadline_s=project.health_deadline_s,
         )
 
     def _script_of(self, command: Command) -> str:
@@ -117,6 +144,7 @@ class Inputs:
             "DEPLOY_PROJECT": self._project.name,
             "DEPLOY_BRANCH": deployment.branch,
             "DEPLOY_SHA": deployment.commit_sha or "",
+            "DEPLOY_RELEASE": self._releasing.name or "",
             "DEPLOY_AUTHOR": deployment.author_name or "",
             "DEPLOY_TRIGGER": str(deployment.trigger),
         }

@@ -64,7 +64,7 @@ class Places:
         self._at_contact()
 
     def working_copy(self) -> str:
-        """The directory of the steps, where they run. A path that begins with ``~/`` lies in the home there."""
+        """The directory of the steps, or of the releases, where they run. ``~/`` in front is the home there."""
         path = self._project.path
         return self.there.base_environment()["HOME"] + path[1:] if path.startswith("~/") else path
 

@@ -1,7 +1,8 @@
-"""What a deployment will run: Deployer's own git commands, then the project's steps."""
+"""What a deployment will run: Deployer's own commands, and the project's steps."""
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -9,13 +10,14 @@ from types import MappingProxyType
 from typing import Any
 
 from deployer import clock
-from deployer.commands import git
+from deployer.commands import git, health_check
 from deployer.config import Config
 from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.deployments.queue import COMMIT_NEEDS_BARE_PULL
 from deployer.errors import GitError
 from deployer.models.deployment import Command, CommandKind, Deployment, Trigger
-from deployer.models.project import Project
+from deployer.models.project import Phase, Project, Step, Strategy
+from deployer.models.release import Release
 from deployer.runner.commit import Repository
 
 RUN_HERE = frozenset((CommandKind.FETCH, CommandKind.SEND))
@@ -29,15 +31,21 @@ def plan(
     working_copy: Repository | None,
     config: Config,
     skipped: Mapping[int, str] = MappingProxyType({}),
+    kept: Release | None = None,
 ) -> list[PlannedCommand]:
     """The commands in their order. Their ids follow from deployment and position, so that whoever plans again after
     a crash finds the same run directories.
 
     ``working_copy`` is None where it lies on a server, which is not asked while planning. ``skipped`` are those of
-    the project's steps (counted from 0) that need not run, and why. Raises GitError where a certain commit cannot
-    take the place of the project's own pull.
+    the project's steps (counted from 0) that need not run, and why. ``kept`` is a release that is gone back to and
+    need not be built. Raises GitError where a certain commit cannot take the place of the project's own pull.
     """
-    wanted = [*_built_in(deployment, working_copy, config, skipped), *_own(deployment, config, skipped)]
+    if kept:
+        wanted = _return_to(deployment.project, kept, config)
+    elif deployment.project.strategy is Strategy.RELEASE:
+        wanted = _release(deployment, config)
+    else:
+        wanted = _checkout(deployment, working_copy, config, skipped)
     return [
         PlannedCommand(id=command_id(deployment.id, position), position=position, nonce=uuid.uuid4().hex, **facts)
         for position, facts in enumerate(wanted)
@@ -55,6 +63,7 @@ def another_try(command: Command) -> PlannedCommand | None:
         kind=command.kind,
         name=command.name,
         line=command.line,
+        phase=command.phase,
         timeout_s=command.timeout_s,
         nonce=uuid.uuid4().hex,
         attempt=attempt,
@@ -70,49 +79,109 @@ def command_id(deployment_id: str, position: int, attempt: int = 1) -> str:
     return str(uuid.uuid5(_COMMAND_IDS, name))
 
 
-def _built_in(
+def _bring(project: Project, config: Config) -> Iterator[dict[str, Any]]:
+    """The commits to where they are deployed."""
+    yield _built_in(CommandKind.FETCH, f"git fetch {project.repository_url}", config)
+    if project.server:
+        yield _built_in(CommandKind.SEND, f"git push {project.server.name}", config)
+
+
+def _built_in(kind: CommandKind, line: str, config: Config) -> dict[str, Any]:
+    return {"kind": kind, "name": str(kind), "line": line, "timeout_s": config.git.timeout}
+
+
+def _health(project: Project) -> Iterator[dict[str, Any]]:
+    """The project's health check, where it has one."""
+    asked = project.health_url or project.health_command
+    if asked:
+        yield {
+            "kind": CommandKind.HEALTH,
+            "name": "health check",
+            "line": f"GET {asked}" if project.health_url else asked,
+            # It ends by itself, in words; a command that hangs is ended.
+            "timeout_s": project.health_deadline_s + health_check.LONGEST_TRY_S + 5,
+        }
+
+
+def _checkout(
     deployment: Deployment, working_copy: Repository | None, config: Config, skipped: Mapping[int, str]
 ) -> Iterator[dict[str, Any]]:
-    """Deployer's own commands, which bring the commit."""
+    """One working copy, brought to the commit."""
     project, branch = deployment.project, deployment.branch
-
-    def one(kind: CommandKind, line: str) -> dict[str, Any]:
-        return {"kind": kind, "name": str(kind), "line": line, "timeout_s": config.git.timeout}
-
-    yield one(CommandKind.FETCH, f"git fetch {project.repository_url}")
-    if project.server:
-        yield one(CommandKind.SEND, f"git push {project.server.name}")
+    yield from _bring(project, config)
+    gives_way = False
     if not pulls_itself(project):
-        yield one(CommandKind.CHECKOUT, f"git checkout {branch}")
+        yield _built_in(CommandKind.CHECKOUT, f"git checkout {branch}", config)
     elif is_of_certain_commit(deployment):
         own = project.steps[0].command
-        if git.only_pulls(own):
+        gives_way = git.only_pulls(own)
+        if gives_way:
             line = f"git checkout {(deployment.commit_sha or '')[:12]}  # instead of: {own}"
-            yield one(CommandKind.CHECKOUT, line)
+            yield _built_in(CommandKind.CHECKOUT, line, config)
         elif 0 not in skipped:
             raise GitError(COMMIT_NEEDS_BARE_PULL)
     elif working_copy is None or not working_copy.is_on_branch(branch):
-        yield one(CommandKind.CLONE, f"git clone --branch {branch} {project.repository_url}")
-
-
-def _own(deployment: Deployment, config: Config, skipped: Mapping[int, str]) -> Iterator[dict[str, Any]]:
-    """The project's steps."""
-    project = deployment.project
-    gives_way = (
-        is_of_certain_commit(deployment) and pulls_itself(project) and git.only_pulls(project.steps[0].command)
-    )
+        yield _built_in(CommandKind.CLONE, f"git clone --branch {branch} {project.repository_url}", config)
     for index, step in enumerate(project.steps):
-        if index == 0 and gives_way:
-            continue
-        yield {
-            "kind": CommandKind.STEP,
-            "name": step.name,
-            "line": step.command,
-            "timeout_s": step.timeout_s or config.runner.default_timeout,
-            "retries": step.retries,
-            "retry_wait_s": step.retry_wait_s,
-            "skipped_because": skipped.get(index),
-        }
+        if index or not gives_way:
+            yield {**_facts(step, config), "kind": CommandKind.STEP, "skipped_because": skipped.get(index)}
+    yield from _health(project)
+
+
+def _release(deployment: Deployment, config: Config) -> Iterator[dict[str, Any]]:
+    """A directory beside what is live, switched to when it is built."""
+    project = deployment.project
+    yield from _bring(project, config)
+    is_rollback = deployment.trigger is Trigger.ROLLBACK
+    line = (
+        "make the release again, whose directory is gone" if is_rollback else f"make a release of {deployment.branch}"
+    )
+    yield _built_in(CommandKind.RELEASE, line, config)
+    yield from _steps_of(project, config, Phase.BUILD)
+    yield _built_in(CommandKind.SWITCH, "switch current to the release", config)
+    yield from _steps_of(project, config, Phase.ACTIVATE)
+    yield from _health(project)
+    yield _built_in(CommandKind.PRUNE, f"keep {project.keep_releases} releases", config)
+
+
+def _return_to(project: Project, release: Release, config: Config) -> Iterator[dict[str, Any]]:
+    """A release that is there."""
+    yield _built_in(CommandKind.SWITCH, f"switch current to {release.name}", config)
+    yield from _activation(release)
+    yield from _health(project)
+
+
+def back_to(release: Release, config: Config) -> Iterator[dict[str, Any]]:
+    """The former release, from a deployment that failed after it had switched to its own."""
+    yield _built_in(CommandKind.BACK, f"switch current back to {release.name}", config)
+    yield from _activation(release)
+
+
+def _activation(release: Release) -> Iterator[dict[str, Any]]:
+    """The steps that activated a release when it was built."""
+    for facts in json.loads(release.activate_steps):
+        yield {**facts, "kind": CommandKind.STEP, "phase": Phase.ACTIVATE}
+
+
+def activation(project: Project, config: Config) -> str:
+    """The steps that activate a release, as they are kept with it."""
+    return json.dumps([_facts(step, config) for step in project.steps if step.phase is Phase.ACTIVATE])
+
+
+def _steps_of(project: Project, config: Config, phase: Phase) -> Iterator[dict[str, Any]]:
+    for step in project.steps:
+        if step.phase is phase:
+            yield {**_facts(step, config), "kind": CommandKind.STEP, "phase": phase}
+
+
+def _facts(step: Step, config: Config) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "line": step.command,
+        "timeout_s": step.timeout_s or config.runner.default_timeout,
+        "retries": step.retries,
+        "retry_wait_s": step.retry_wait_s,
+    }
 
 
 def is_of_certain_commit(deployment: Deployment) -> bool:
@@ -122,4 +191,6 @@ def is_of_certain_commit(deployment: Deployment) -> bool:
 
 def pulls_itself(project: Project) -> bool:
     """Whether the project's own first step brings the commit."""
-    return bool(project.steps) and git.pulls_itself(project.steps[0].command)
+    return (
+        project.strategy is Strategy.CHECKOUT and bool(project.steps) and git.pulls_itself(project.steps[0].command)
+    )

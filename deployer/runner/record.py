@@ -5,8 +5,10 @@ What belongs together is committed together: a command's end with its last outpu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import sqlalchemy as sa
 
 from deployer.db import Database, retrying
 from deployer.deployments import claims, command_lifecycle, lifecycle
@@ -124,11 +126,14 @@ class Record:
         *,
         outcome: Outcome | None = None,
         another_try: PlannedCommand | None = None,
+        instead: Sequence[PlannedCommand] = (),
+        also: Callable[[sa.Connection], None] | None = None,
         following: Next | None = None,
     ) -> Status | None:
         """Commit a command's end with its last output and with what follows it: the deployment's ``outcome``, or
-        another try of the command, or the beginning of the command that is ``following`` (which may be that try),
-        unless somebody asked for the deployment's end. The deployment's status where it has ended."""
+        another try of the command, or other commands ``instead`` of the rest, or the beginning of the command that is
+        ``following`` (which may be the first of those), unless somebody asked for the deployment's end. ``also``
+        writes what has changed by the command itself. The deployment's status where it has ended."""
         is_begun = False
 
         def write() -> Status | None:
@@ -143,6 +148,8 @@ class Record:
                     cause=ending.cause,
                     progress=sink.store(connection),
                 )
+                if also:
+                    also(connection)
                 if outcome:
                     if outcome.deployed_sha:
                         lifecycle.record_commit(
@@ -152,6 +159,9 @@ class Record:
                     return outcome.status
                 if another_try:
                     command_lifecycle.plan(connection, self._id, [another_try])
+                if instead:
+                    command_lifecycle.skip_rest(connection, self._id)
+                    command_lifecycle.plan(connection, self._id, instead)
                 is_begun = following is not None and not lifecycle.cancel_requested_by(connection, self._id)
                 if following and is_begun:
                     following.command.started_at = command_lifecycle.start_command(

@@ -13,6 +13,8 @@ from deployer.models.deployment import Command, CommandKind, Deployment, Status,
 from deployer.runner.commit import Finding, Repository
 from deployer.runner.plan import RUN_HERE, pulls_itself
 
+_OF_THE_PROJECT = (CommandKind.STEP, CommandKind.HEALTH)
+
 log = logging.getLogger("deployer.runner")
 
 
@@ -50,7 +52,10 @@ class Revision:
         """Which commit ``wanted`` is, and what of it is not on record yet, by the deployment's columns."""
         deployment = self._deployment
         superseded = self._superseded_shas if deployment.trigger is Trigger.PUSH else tuple
-        found = self._mirror.settle(deployment.branch, wanted, live, superseded)
+        if deployment.trigger is Trigger.ROLLBACK:
+            found = self._mirror.still_has(wanted or "")
+        else:
+            found = self._mirror.settle(deployment.branch, wanted, live, superseded)
         facts: dict[str, str] = {}
         if found.sha is not None and found.sha != deployment.commit_sha:
             facts["commit_sha"] = found.sha
@@ -100,7 +105,7 @@ class Revision:
         where it was not brought: what is there then is of an earlier deployment."""
         if command.kind in RUN_HERE or (status is not Status.SUCCESS and self._brings(command, commands)):
             return None
-        if pulls_itself(self._project) or command.kind is not CommandKind.STEP:
+        if pulls_itself(self._project) or command.kind not in _OF_THE_PROJECT:
             try:
                 return self._working_copy().commit_of("HEAD")
             except ExecutorError as error:
@@ -113,7 +118,7 @@ class Revision:
         """Whether it is by this command that the commit comes: a built-in one, or the project's own pull."""
         steps = [one for one in commands if one.kind is CommandKind.STEP]
         is_own_pull = bool(steps) and git.pulls_itself(steps[0].line) and command.position == steps[0].position
-        return command.kind is not CommandKind.STEP or is_own_pull
+        return command.kind not in _OF_THE_PROJECT or is_own_pull
 
     def broken(self, deployed_sha: str | None, commands: Sequence[Command]) -> str | None:
         """Why a success is none: where the project's own pull gave way to a certain commit, a later step must not

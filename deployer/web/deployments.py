@@ -9,7 +9,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from deployer.deployments import lifecycle, logs, reading, search
+from deployer.deployments import lifecycle, logs, reading, releases, search
 from deployer.deployments import retry as again
 from deployer.deployments.paging import Place
 from deployer.deployments.search import Wanted
@@ -93,6 +93,8 @@ def _page(deployment_id: str, *, refusal: str = "") -> str:
         project=project,
         can_repeat=deployment.sha is not None and deployment.branch == project.branch,
         is_newest=_is_newest(deployment),
+        release=releases.find(connection, deployment.release_id),
+        can_roll_back=_can_roll_back(deployment),
         goes_on_at=_goes_on_at(deployment),
         retry_of=reading.retried_by(session, deployment),
         retries=reading.retries_of(session, deployment),
@@ -117,6 +119,16 @@ def _is_newest(deployment: Deployment) -> bool:
     """Whether the forge itself named this commit last; without its word there may always be a newer one."""
     newest = reading.newest_pushed(orm.session(), deployment.project_id, deployment.project.branch)
     return newest is not None and newest == deployment.sha
+
+
+def _can_roll_back(deployment: Deployment) -> bool:
+    """After an end that was not good, where what it made is live and there is something to go back to."""
+    project = deployment.project
+    if deployment.status not in (Status.FAILED, Status.INTERRUPTED, Status.CANCELLED, Status.SUCCESS):
+        return False
+    if deployment.release_id is None or deployment.release_id != project.current_release_id:
+        return False
+    return releases.former(orm.session().connection(), project.id) is not None
 
 
 def _goes_on_at(deployment: Deployment) -> str | None:

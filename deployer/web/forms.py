@@ -11,6 +11,7 @@ from werkzeug.datastructures import MultiDict
 
 from deployer.errors import InvalidInput
 from deployer.models.notification import Occasion
+from deployer.models.project import Phase, Strategy
 from deployer.projects import LIMITS, RETRIES_PROBLEM, ProjectInput, StepInput, number_problem
 
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
@@ -30,6 +31,7 @@ class StepRow:
     timeout: str = ""
     retries: str = ""
     retry_wait: str = ""
+    phase: str = ""
 
 
 def duration(text: str) -> int | None:
@@ -61,7 +63,7 @@ def step_rows(form: MultiDict[str, str]) -> list[StepRow]:
 
 def filled(rows: Sequence[StepRow]) -> list[StepRow]:
     """The rows in which something was entered. Errors count these."""
-    return [row for row in rows if "".join(vars(row).values()).strip()]
+    return [row for row in rows if "".join(value for name, value in vars(row).items() if name != "phase").strip()]
 
 
 def rearrange(rows: Sequence[StepRow], action: str) -> list[StepRow]:
@@ -118,7 +120,9 @@ def _steps(form: MultiDict[str, str]) -> list[StepInput]:
             wait_s = duration(row.retry_wait) or 0
         except ValueError as error:
             raise InvalidInput({"steps": f"Step {number}: give the wait between tries as 30 s or 2 min."}) from error
-        steps.append(StepInput(row.command, row.name, timeout_s, int(retries), wait_s))
+        # A list without a choice has only what builds.
+        phase = Phase.ACTIVATE if row.phase == Phase.ACTIVATE else Phase.BUILD
+        steps.append(StepInput(row.command, row.name, timeout_s, int(retries), wait_s, phase))
     return steps
 
 
@@ -132,6 +136,10 @@ def project_without_steps(form: MultiDict[str, str]) -> ProjectInput:
         branch=form.get("branch", "").strip(),
         server=form.get("server", ""),
         path=form.get("path", "").strip(),
+        strategy=form.get("strategy", Strategy.CHECKOUT),
+        shared_paths=form.get("shared_paths", ""),
+        health_url=form.get("health_url", "").strip(),
+        health_command=form.get("health_command", "").strip(),
         shell=form.get("shell", "sh"),
         auto_deploy="auto_deploy" in form,
         cancel_running="cancel_running" in form,

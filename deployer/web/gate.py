@@ -27,6 +27,7 @@ MEMBERS_MAY = frozenset(
         "streams.stream",
         # Deploying
         "projects.deploy",
+        "projects.roll_back",
         "deployments.cancel",
         "deployments.retry",
         "session_api.deploy",

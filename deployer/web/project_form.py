@@ -20,7 +20,7 @@ from deployer.web.repository_check import Seen
 
 def create() -> ResponseReturnValue:
     if request.method != "POST":
-        given = MultiDict({"branch": "main", "shell": "sh", "auto_deploy": "on"})
+        given = MultiDict({"branch": "main", "shell": "sh", "strategy": "checkout", "auto_deploy": "on"})
         given.update({name: "on" for name in forms.MAIL_SWITCHES if getattr(ProjectInput, name)})
         given["server"] = request.args.get("server", "")
         return _form(given, [StepRow("git pull origin main"), StepRow()], None)
@@ -116,6 +116,7 @@ def _row(step: Step) -> StepRow:
         forms.duration_text(step.timeout_s),
         str(step.retries or ""),
         forms.duration_text(step.retry_wait_s or None),
+        step.phase,
     )
 
 
@@ -129,6 +130,10 @@ def _filled(project: Project) -> MultiDict[str, str]:
             "server": project.server_id or "",
             "path": "" if owned else project.path,
             "shell": project.shell,
+            "strategy": project.strategy,
+            "shared_paths": project.shared_paths,
+            "health_url": project.health_url or "",
+            "health_command": project.health_command or "",
         }
     )
     if project.auto_deploy:
@@ -137,7 +142,9 @@ def _filled(project: Project) -> MultiDict[str, str]:
         given["cancel_running"] = "on"
     if project.rerun_interrupted:
         given["rerun_interrupted"] = "on"
-    given.update({name: str(getattr(project, name) or "") for name in projects.LIMITS})
+    for name in projects.LIMITS:
+        number = getattr(project, name)
+        given[name] = "" if number in (None, projects.DEFAULTS.get(name)) else str(number)
     given.update({name: "on" for name in forms.MAIL_SWITCHES if getattr(project, name)})
     given["mail_to"] = project.mail_to or ""
     return given
@@ -162,7 +169,8 @@ def _form(
         is_as_suggested=seen is not None and _commands(rows) == [one.command for one in seen.suggested],
         elsewhere=project and runners.elsewhere(orm.session().connection(), project, installation().host_id),
         servers=[server for server, _count in servers.listed(orm.session())],
-        default_path=working_copies.own_path(name, None, installation().data_dir),
+        default_path=working_copies.own_path(name, given.get("strategy", ""), None, installation().data_dir),
+        defaults=projects.DEFAULTS,
         default_path_there=f"{working_copies.SERVER_CHECKOUTS}/{name}",
         default_timeout=forms.duration_text(config.runner.default_timeout),
         allow_file=config.git.allow_file,

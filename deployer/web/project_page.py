@@ -14,6 +14,7 @@ from deployer.deployments.deliveries import unverified_counter
 from deployer.models.delivery import Counter, Delivery, Verdict
 from deployer.models.deployment import Deployment
 from deployer.models.project import Project
+from deployer.web import releases
 from deployer.web.context import installation, me, orm
 
 SHOWN_DEPLOYMENTS = 10
@@ -29,6 +30,7 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
     return render_template(
         "project.html",
         project=project,
+        releases=releases.shown(session, project),
         deployments=deployments[:SHOWN_DEPLOYMENTS],
         elsewhere=runners.elsewhere(session.connection(), project, installation().host_id),
         has_older=len(deployments) > SHOWN_DEPLOYMENTS,

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from deployer import access, project_secrets, projects
-from deployer.deployments import queue
+from deployer.deployments import queue, releases
 from deployer.errors import GitError, InvalidInput
 from deployer.models.project import Project
 from deployer.web import deliveries, project_form, project_page, variables
@@ -51,6 +51,25 @@ def deploy(name: str) -> ResponseReturnValue:
             )
     except InvalidInput as error:
         return project_page.show(project, errors=error.fields), 400
+    return redirect(url_for("deployments.show", deployment_id=deployment_id))
+
+
+@blueprint.post("/<name>/rollback")
+def roll_back(name: str) -> ResponseReturnValue:
+    """Make the release live again that the form names by its number; without one, that before the current."""
+    project = _find(name)
+    named = request.form.get("release", "").strip()
+    try:
+        with changing("deployment.rollback_requested", project.name, named or None) as session:
+            deployment_id = releases.roll_back(
+                session.connection(),
+                project.id,
+                me().user.username,
+                installation().config.runner.max_queued,
+                releases.number_of(named) if named else None,
+            )
+    except InvalidTransition as error:
+        return project_page.show(project, errors={"release": str(error)}), 409
     return redirect(url_for("deployments.show", deployment_id=deployment_id))
 
 

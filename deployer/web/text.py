@@ -33,6 +33,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(forms.duration_text, "timeout")
     app.add_template_filter(short_repository, "short_repository")
     app.add_template_filter(forge_page, "forge_page")
+    app.add_template_filter(compare_page, "compare_page")
     app.add_template_filter(is_local, "is_local")
     app.add_template_global(verdicts.in_words, "in_words")
     app.add_template_global(lambda: reading.changes(orm.session()), "changes")
@@ -102,6 +103,12 @@ def forge_page(url: str) -> str:
     """The page of a repository at GitHub; empty for one that is elsewhere."""
     short = short_repository(url)
     return f"https://{short}" if re.match(r"github\.com/[\w.-]+/[\w.-]+\Z", short) else ""
+
+
+def compare_page(url: str, older: str | None, newer: str | None) -> str:
+    """The page that shows what lies between two commits; empty where there is none."""
+    page = forge_page(url)
+    return f"{page}/compare/{older}...{newer}" if page and older and newer and older != newer else ""
 
 
 def is_local(url: str) -> bool:
