@@ -17,7 +17,32 @@ from pathlib import PurePosixPath
 NAME = re.compile(r"[0-9]+-[0-9a-f]{7}\Z")
 """A release's directory: its number in the project, and the commit."""
 
-MAKE = r"""
+_PRUNE = r"""
+# Removes all releases but those that are kept, and the current one.
+prune() (
+  cd releases
+  live=$(readlink ../current || :)
+  for name in *; do
+    # Only what Deployer made, and never what is live, whatever is on record.
+    case $name in [0-9]*-*) ;; *) continue;; esac
+    if [ "releases/$name" = "$live" ] || [ -L "$name" ] || [ ! -d "$name" ]; then continue; fi
+    case " $DEPLOYER_KEEP " in *" $name "*) continue;; esac
+    # Half a release must not pass for one.
+    mv -fT -- "$name" ".old-$name"
+    echo "removed $name"
+  done
+  rm -rf -- .old-*
+  git --git-dir=../repo.git worktree prune
+)
+"""
+
+MAKE = (
+    _PRUNE
+    + r"""
+if [ -e "$DEPLOYER_ROOT/.git" ]; then
+  echo "$DEPLOYER_ROOT holds a working copy. Give the project another directory, or move that away." >&2
+  exit 1
+fi
 mkdir -p -- "$DEPLOYER_ROOT/releases" "$DEPLOYER_ROOT/shared"
 cd -- "$DEPLOYER_ROOT"
 if [ ! -d repo.git/objects ]; then git init --quiet --bare repo.git; fi
@@ -25,6 +50,8 @@ if [ ! -d repo.git/objects ]; then git init --quiet --bare repo.git; fi
 find repo.git -name '*.lock' -type f -exec rm -f {} +
 git --git-dir=repo.git fetch --quiet --prune --no-tags -- "$DEPLOYER_MIRROR" \
   '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
+# What builds that failed have left, and the disk may be needed for this one.
+prune
 release=releases/$DEPLOYER_RELEASE
 # What a build that was cut off left of this release is of no use.
 rm -rf -- "./$release"
@@ -68,6 +95,7 @@ printf '%s\n' "$DEPLOYER_SHARED" | while IFS= read -r line; do
 done
 git -C "$release" --no-pager log -1 --no-color --format='HEAD of the release is %h %s'
 """
+)
 """Makes the release ``DEPLOYER_RELEASE`` of the commit ``DEPLOY_SHA``, with the shared paths linked in."""
 
 SWITCH = r"""
@@ -88,21 +116,13 @@ echo "current: ${was#releases/}${was:+ → }$DEPLOYER_RELEASE"
 """
 """Makes ``DEPLOYER_RELEASE`` the current one."""
 
-PRUNE = r"""
-cd -- "$DEPLOYER_ROOT/releases"
-live=$(readlink ../current || :)
-for name in *; do
-  # Only what Deployer made, and never what is live, whatever is on record.
-  case $name in [0-9]*-*) ;; *) continue;; esac
-  if [ "releases/$name" = "$live" ] || [ -L "$name" ] || [ ! -d "$name" ]; then continue; fi
-  case " $DEPLOYER_KEEP " in *" $name "*) continue;; esac
-  # Half a release must not pass for one.
-  mv -fT -- "$name" ".old-$name"
-  echo "removed $name"
-done
-rm -rf -- .old-*
-git --git-dir=../repo.git worktree prune
+PRUNE = (
+    _PRUNE
+    + r"""
+cd -- "$DEPLOYER_ROOT"
+prune
 """
+)
 """Removes all releases but those of ``DEPLOYER_KEEP`` (names with spaces between) and the current one."""
 
 

@@ -171,7 +171,7 @@ class Record:
 
         status = retrying(write)
         sink.settle()
-        command.status = ending.status
+        command.status, command.exit_code, command.cause = ending.status, ending.exit_code, ending.cause
         if following and is_begun:
             following.command.boot_id = following.boot_id
             following.command.status = Status.RUNNING

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from deployer import access, project_secrets, projects
 from deployer.deployments import queue, releases
-from deployer.errors import GitError, InvalidInput
+from deployer.errors import GitError, InvalidInput, InvalidTransition
 from deployer.models.project import Project
 from deployer.web import deliveries, project_form, project_page, variables
 from deployer.web.context import changing, installation, me, orm

@@ -48,8 +48,10 @@ class Place:
         )
 
     def make(self, number: int, sha: str, *shared: str) -> Path:
+        """Beside those that are there."""
         name = release_dir.name(number, sha)
-        done = self.run(release_dir.MAKE, sha=sha, release=name, shared="\n".join(shared))
+        kept = self.releases if self.root.exists() else []
+        done = self.run(release_dir.MAKE, sha=sha, release=name, shared="\n".join(shared), keep=kept)
         assert done.returncode == 0, done.stderr
         return self.root / "releases" / name
 

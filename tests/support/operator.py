@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from deployer import clock, project_secrets, projects, servers
-from deployer.deployments import deliveries, lifecycle, queue, retry
+from deployer.deployments import deliveries, lifecycle, queue, releases, retry
 from deployer.executors.host_keys import fingerprint
 from deployer.installation import Installation
-from deployer.models import Command, Deployment, DeploymentEvent, LogChunk, Project
+from deployer.models import Command, Deployment, DeploymentEvent, LogChunk, Project, Release
 from deployer.models.deployment import ChunkKind, Status
 from deployer.projects import ProjectInput, StepInput
 from deployer.providers.base import Event, Push
@@ -96,6 +96,17 @@ class Operator:
         _ = project.steps, project.variables, project.server
         return project
 
+    def releases(self, project: Project) -> list[SimpleNamespace]:
+        """In the order of their numbers."""
+        wanted = sa.select(*Release.__table__.columns).where(Release.project_id == project.id)
+        return self.rows(wanted.order_by(Release.number))
+
+    def live(self, project: Project) -> str | None:
+        """The name of the current release on record."""
+        with self.database.read() as connection:
+            found = releases.current(connection, project.id)
+        return found.name if found else None
+
     # Asking
 
     def deploy(self, project: Project, *, by: str = "ada", commit: str | None = None) -> str:
@@ -107,6 +118,11 @@ class Operator:
         limit = self.installation.config.runner.max_queued
         with self.database.write() as connection:
             return retry.retry(connection, deployment_id, by, limit, from_failed=from_failed)
+
+    def roll_back(self, project: Project, number: int | None = None, *, by: str = "ada") -> str:
+        limit = self.installation.config.runner.max_queued
+        with self.database.write() as connection:
+            return releases.roll_back(connection, project.id, by, limit, number)
 
     def push(
         self, project: Project, sha: str, *, guid: str | None = None, pusher: str = "grace"

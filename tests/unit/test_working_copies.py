@@ -80,14 +80,14 @@ def test_a_folder_of_deployers_own_is_known_as_such(installation):
     data_dir = installation.data_dir
     server = SimpleNamespace()
 
-    there = working_copies.own_path("app", server, data_dir)
+    there = working_copies.own_path("app", "checkout", server, data_dir)
 
     assert there == "~/.deployer/checkouts/app"
     assert working_copies.is_own(SimpleNamespace(server_id="x", path=there), data_dir)
     assert not working_copies.is_own(SimpleNamespace(server_id="x", path="~/app"), data_dir)
     assert not working_copies.is_own(SimpleNamespace(server_id=None, path=there), data_dir)
     assert working_copies.is_own(
-        SimpleNamespace(server_id=None, path=working_copies.own_path("app", None, data_dir)), data_dir
+        SimpleNamespace(server_id=None, path=working_copies.own_path("app", "checkout", None, data_dir)), data_dir
     )
 
 
