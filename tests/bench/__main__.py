@@ -17,7 +17,7 @@ from pathlib import Path
 
 from inotify_simple import INotify, flags
 
-from tests.bench import history, servers
+from tests.bench import history, releases, servers
 from tests.bench.daemon import Daemon, free_port, signature
 from tests.bench.flood import flood
 from tests.bench.table import quantile, row
@@ -247,6 +247,7 @@ MEASURES: dict[str, Callable[[Daemon], None]] = {
     "latency": latency,
     "step": step,
     "output": output,
+    "rollback": releases.rollback,
     "viewers": viewers,
     "retention": history.retention,
     "ssh-launch": servers.launch,

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 APP = Path(__file__).resolve().parent.parent.parent / "app.py"
@@ -57,8 +58,10 @@ class Daemon:
         argv = [sys.executable, str(APP), *words]
         return subprocess.run(argv, env=self.environment, check=True, capture_output=True, text=True).stdout
 
-    def make_project(self, name: str, *steps: str, server: str = "local") -> dict[str, str]:
-        options = ["--server", server, *(word for step in steps for word in ("--step", step))]
+    def make_project(
+        self, name: str, *steps: str, server: str = "local", options: Sequence[str] = ()
+    ) -> dict[str, str]:
+        options = ["--server", server, *options, *(word for step in steps for word in ("--step", step))]
         made = self.cli(
             "project", "create", name, "--repo", str(self.repository), "--branch", "main", "--json", *options
         )
