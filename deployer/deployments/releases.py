@@ -59,8 +59,11 @@ def activate(connection: sa.Connection, deployment_id: str, runner_id: str) -> N
 
 
 def go_back(connection: sa.Connection, deployment_id: str, runner_id: str) -> None:
-    """A deployment that did not end well has made the former release the current one again."""
+    """A deployment that did not end well has made the former release the current one again. What it had made itself
+    is none to go back to."""
     deployment = _claimed(connection, deployment_id, runner_id)
+    is_its_own = sa.and_(_releases.c.id == deployment.release_id, _releases.c.deployment_id == deployment_id)
+    connection.execute(_releases.update().where(is_its_own).values(activated_at=None))
     _make_current(connection, deployment.project_id, deployment.former_release_id)
 
 

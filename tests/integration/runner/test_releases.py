@@ -102,6 +102,8 @@ def test_a_failed_activation_goes_back_to_the_former_release_and_activates_it_as
     assert (Path(project.path) / "restarted").read_text() == "up\none\nnew\nup\none\n"
     assert operator.live(project) == former
     assert second.deployed_sha is None
+    with pytest.raises(InvalidTransition, match="was never live"):
+        operator.roll_back(project, 2)
     assert kinds(operator, second) == ["fetch", "release", "step", "switch", "step", "prune", "back", "step"]
     assert [one.status for one in operator.commands(second.id)][4:] == ["failed", "skipped", "success", "success"]
 
@@ -271,7 +273,7 @@ def test_there_must_be_a_release_to_go_back_to(operator, make_project, make_rele
 
 
 def test_a_build_that_was_never_live_is_not_gone_back_to(operator, make_releases, deploy, runner):
-    project = make_releases("test -e ok", path=None or "")
+    project = make_releases("test -e ok", path="")
     deploy(project, "one")
 
     with pytest.raises(InvalidTransition, match="was never live"):
