@@ -20,7 +20,9 @@ def rollback(daemon: Daemon) -> None:
     for number in range(COUNT):
         ref = daemon.cli("rollback", "site", str(1 + number % 2)).split()[0]
         with daemon.database() as database:
-            (deployment,) = database.execute("SELECT id FROM deployments WHERE number = ?", (int(ref[4:]),)).fetchone()
+            (deployment,) = database.execute(
+                "SELECT id FROM deployments WHERE number = ?", (int(ref[4:]),)
+            ).fetchone()
         assert daemon.wait_for_end(deployment) == "success"
         with daemon.database() as database:
             ((took, activated),) = database.execute(

@@ -11,6 +11,7 @@ import pytest
 from deployer import clock, invitations
 from deployer.models import Notification
 from deployer.models.notification import NotificationStatus, Occasion
+from deployer.models.project import Phase
 from deployer.projects import StepInput
 from tests.browser import server_scene
 from tests.browser.faults import Faults
@@ -71,6 +72,16 @@ def scene(
     ids["retried"] = operator.retry(ids["tried"], from_failed=True)
     operator.wait_for_end(ids["retried"])
     operator.make_project(repository.url, [], name="bare")
+    released = operator.make_project(
+        repository.url,
+        ["true", StepInput("echo up", phase=Phase.ACTIVATE)],
+        name="released",
+        strategy="release",
+        health_command="test -e README.md",
+    )
+    for _ in range(2):
+        ids["released"] = operator.deploy(released)
+        operator.wait_for_end(ids["released"])
     gated = operator.make_project(
         repository.url, [f"echo started; while [ ! -e {is_open} ]; do sleep 0.05; done", "echo next"], name="busy"
     )
@@ -260,6 +271,9 @@ PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "a project after an access check": ("/projects/failing", check_access),
     "a project with a refused variable": ("/projects/busy", refuse_variable),
     "a project without steps": ("/projects/bare", nothing),
+    "a project with releases": ("/projects/released", nothing),
+    "the form of a project with releases": ("/projects/released/edit", nothing),
+    "a deployment that made a release": ("/deployments/{released}", nothing),
     "a new project": ("/projects/new", nothing),
     "a refused project": ("/projects/new", refuse_project),
     "a project's form": (f"/projects/{LONG}/edit", nothing),

@@ -184,3 +184,19 @@ def test_the_demo_shows_the_whole_job_and_succeeds(shell):
     assert any(line.startswith("Hello, Deployer — DEP-0001 by ") for line in lines)
     assert "DEP-0001 success" in lines
     assert not shell.data_dir.exists()
+
+
+def test_a_rollback_makes_the_named_release_live(at_daemon, there, repository, busy):
+    project = there.make_project(repository.url, name="released", strategy="release")
+    for text in ("one", "two"):
+        repository.commit(text, page_html=text)
+        at_daemon("deploy", "released", "--follow")
+    first, second = (f"{one.number}-{one.commit_sha[:7]}" for one in there.releases(project))
+
+    at_daemon("rollback", "released", "--follow")
+    assert there.live(project) == first
+    at_daemon("rollback", "released", second, "--follow")
+    assert there.live(project) == second
+
+    assert "is the current one already" in at_daemon("rollback", "released", "2", code=1).stderr
+    assert "'newest' is no release" in at_daemon("rollback", "released", "newest", code=1).stderr

@@ -55,6 +55,13 @@ class Scene:
             made, token = invitations.invite(session, "new@example.com", is_admin=False, by=USER)
             return made.id, token
 
+    def with_releases(self) -> str:
+        """The name of a project that has two."""
+        project = self.operator.make_project(self.repository.url, name=f"walk-{next(_numbers)}", strategy="release")
+        for _ in range(2):
+            self.operator.wait_for_end(self.operator.deploy(project))
+        return project.name
+
     def queued(self) -> str:
         return self.operator.deploy(self.project())
 
@@ -195,6 +202,9 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
         lambda name: scene.post(f"/projects/{name}/delete", name=name)
     )(scene.project().name),
     ("projects.deploy", "deployment.requested"): lambda scene: scene.post(f"/projects/{scene.project().name}/deploy"),
+    ("projects.roll_back", "deployment.rollback_requested"): lambda scene: scene.post(
+        f"/projects/{scene.with_releases()}/rollback"
+    ),
     ("projects.rotate_secret", "webhook_secret.renewed"): lambda scene: scene.post(
         f"/projects/{scene.project().name}/secret"
     ),

@@ -20,6 +20,7 @@ MEMBERS_MAY = {
     ("GET", "/"),
     ("GET", "/projects/<name>"),
     ("POST", "/projects/<name>/deploy"),
+    ("POST", "/projects/<name>/rollback"),
     ("GET", "/projects/<name>/deliveries"),
     ("GET", "/deployments"),
     ("GET", "/changes/stream"),
