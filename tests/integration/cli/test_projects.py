@@ -177,6 +177,7 @@ def test_a_project_is_shown_with_all_that_was_entered_and_no_secret(shell, opera
     assert document["steps"][1] == {
         "name": "npm ci",
         "command": "npm ci",
+        "phase": "build",
         "timeout_s": 90,
         "retries": 2,
         "retry_wait_s": 30,
