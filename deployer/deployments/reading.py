@@ -85,6 +85,7 @@ def newest_pushed(session: Session, project_id: str, branch: str) -> str | None:
             Delivery.ref == f"refs/heads/{branch}",
             Delivery.commit_sha.is_not(None),
             Delivery.verdict != Verdict.UNVERIFIED,
+            Delivery.asked_by.is_(None),
         )
         .order_by(Delivery.received_at.desc())
         .limit(1)
