@@ -36,9 +36,10 @@ class Request:
     """One webhook request for a known project.
 
     ``event`` is None where the signature did not verify or the body was unusable; ``decision`` then says so.
-    ``sealed_secret`` is the stored secret with which the signature was right; empty where it was not, and in a replay.
-    ``payload`` is there only of what was verified. ``asked_by`` is the person who sent it from here; with ``replay_of``
-    they had that delivery's payload looked at again.
+    ``sealed_secret`` is the stored secret with which the signature was right; empty where it was not,
+    and in a replay.
+    ``payload`` is there only of what was verified. ``asked_by`` is the person who sent it from here; with
+    ``replay_of`` they had that delivery's payload looked at again.
     """
 
     project_id: str
@@ -115,9 +116,7 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
         answers.append(Recorded(decision, led_to, delivery_id))
         rows.append(_delivery_row(delivery_id, request, decision, led_to))
         if (payload := request.payload) is not None:
-            kept.append(
-                {"delivery_id": delivery_id, "size_bytes": payload.size_bytes, "packed": payload.packed}
-            )
+            kept.append({"delivery_id": delivery_id, "size_bytes": payload.size_bytes, "packed": payload.packed})
     if new:
         lifecycle.enqueue(connection, new)
         queue.cancel_running(connection, [one for one in new if projects[one.project_id].cancel_running])

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from deployer.models.delivery import DeliveryPayload
@@ -60,14 +59,6 @@ def unpack(packed: bytes) -> bytes:
 def find(session: Session, delivery_id: str) -> DeliveryPayload | None:
     """None for a delivery that was not verified, or came before payloads were kept."""
     return session.get(DeliveryPayload, delivery_id)
-
-
-def with_payload(session: Session, ids: Iterable[str]) -> set[str]:
-    """Those of these deliveries whose payload is there."""
-    wanted = sa.select(DeliveryPayload.delivery_id).where(
-        DeliveryPayload.delivery_id.in_(list(ids)), DeliveryPayload.packed.is_not(None)
-    )
-    return set(session.scalars(wanted))
 
 
 def redactor(secrets: Iterable[bytes]) -> Redactor:

@@ -27,7 +27,7 @@ from deployer.models.notification import NotificationStatus
 from deployer.runner import trimming
 from tests.support.history import History
 
-UNLIMITED = RetentionSettings(deployments=0, days=0, deliveries=0, audit_days=0)
+UNLIMITED = RetentionSettings(deployments=0, days=0, deliveries=0, delivery_days=0, audit_days=0)
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import accounts, clock, invitations, servers, sessions
-from deployer.models import Notification, Server
+from deployer.deployments import payloads
+from deployer.models import Delivery, DeliveryPayload, Notification, Server
+from deployer.models.delivery import Verdict
 from deployer.models.notification import NotificationStatus, Occasion
 from deployer.servers import ServerInput
 from tests.support.routes import OPEN, addresses
@@ -26,6 +28,7 @@ def filled(rule: str, project, deployment_id: str, people: dict[str, str]) -> st
         .replace("<server_name>", project.server.name)
         .replace("<variable_id>", project.variables[0].id)
         .replace("<notification_id>", deployment_id)
+        .replace("<delivery_id>", deployment_id)
     )
 
 
@@ -43,6 +46,26 @@ def owe(operator, deployment_id: str) -> None:
     )
     with operator.database.write_session() as session:
         session.add(row)
+
+
+def receive(operator, project, delivery_id: str) -> None:
+    """A push that was ignored, with its payload; it has the deployment's id."""
+    row = Delivery(
+        id=delivery_id,
+        project_id=project.id,
+        provider="github",
+        event="push",
+        ref="refs/heads/next",
+        commit_sha="1" * 40,
+        verdict=Verdict.IGNORED,
+        reason="Branch next ignored",
+        received_at=clock.now(),
+    )
+    payload = payloads.pack(b'{"ref": "refs/heads/next"}')
+    with operator.database.write_session() as session:
+        session.add(row)
+        session.flush()
+        session.add(DeliveryPayload(delivery_id=delivery_id, size_bytes=payload.size_bytes, packed=payload.packed))
 
 
 @pytest.fixture
@@ -72,6 +95,7 @@ def test_every_route_but_the_open_ones_refuses_strangers(stranger, subject, oper
     # Its server's host key is not trusted, so it ends at once.
     deployment = operator.wait_for_end(deployment_id)
     owe(operator, deployment_id)
+    receive(operator, subject, deployment_id)
     closed = [(method, rule) for method, rule in addresses() if rule not in OPEN]
     assert len(closed) > 30
     for method, rule in closed:
@@ -122,6 +146,7 @@ def test_reading_changes_nothing(member, subject, operator, running, people):
                 "recovery_codes",
                 "audit_events",
                 "deliveries",
+                "delivery_payloads",
                 "settings",
                 "notifications",
             )
@@ -132,6 +157,7 @@ def test_reading_changes_nothing(member, subject, operator, running, people):
             ]
 
     owe(operator, running)
+    receive(operator, subject, running)
     before = stored()
     for method, rule in addresses():
         if method in ("GET", "HEAD", "OPTIONS") and not rule.endswith("/stream"):

@@ -21,6 +21,7 @@ MEMBERS_MAY = {
     ("GET", "/projects/<name>"),
     ("POST", "/projects/<name>/deploy"),
     ("GET", "/projects/<name>/deliveries"),
+    ("GET", "/projects/<name>/deliveries/<delivery_id>"),
     ("GET", "/deployments"),
     ("GET", "/changes/stream"),
     ("GET", "/deployments/<deployment_id>"),
