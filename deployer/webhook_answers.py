@@ -133,12 +133,12 @@ def of_reply(reply: Reply, place: str, became: str | None) -> Said:
 
 def _arrived(reply: Reply, became: str) -> Said:
     if 200 <= reply.status < 300:
-        return Said(True, f"It arrived. {became}", "", reply)
+        return Said(True, became, "", reply)
     if reply.status == 429:
-        return Said(True, f"It arrived. {became}", "The webhook works; the queue is full.", reply)
+        return Said(True, became, "The webhook works; the queue is full.", reply)
     return Said(
         False,
-        f"It arrived, but the answer that came back is not Deployer's: {reply.status} {reply.phrase}. {became}",
+        f"{became} But the answer that came back is not Deployer's: {reply.status} {reply.phrase}.",
         "The forge would count it as failed. Something in front of Deployer changes its answers: look into its log.",
         reply,
     )
@@ -161,6 +161,11 @@ def _not_arrived(reply: Reply, place: str) -> tuple[str, str]:
             "Deployer got it, but its signature did not match any more.",
             "Something in between rewrites bodies (a firewall that filters, a proxy that decodes and encodes JSON), "
             "or the address leads to another Deployer. Have it pass on the body of /webhook/ as it is.",
+        )
+    if status == 401 and "Authentication required" in reply.body:
+        return (
+            "A Deployer answered, but not at its webhooks: it took the request for one of a person.",
+            "The proxy changes the path, or server.public_url names one: what goes to /webhook/ has to arrive there.",
         )
     if status in (401, 407):
         return (

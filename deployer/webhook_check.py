@@ -24,7 +24,7 @@ from deployer.audit import Actor
 from deployer.deployments import verdicts
 from deployer.errors import AddressRefused, GitError
 from deployer.installation import Installation
-from deployer.models.delivery import Delivery
+from deployer.models.delivery import Delivery, Verdict
 from deployer.models.project import Project
 from deployer.patience import LIMIT_S, within
 from deployer.project_secrets import ProjectSecrets
@@ -83,9 +83,9 @@ def run(installation: Installation, to: Target, actor: Actor, *, deploys: bool) 
     tip = _tip(installation, to)
     if isinstance(tip, Said):
         return Outcome(to.url, tip)
-    with audit.changing(
-        installation.database, actor, "delivery.test_sent", to.name, "to deploy" if deploys else None
-    ):
+    detail = "to be deployed" if deploys else None
+    # Before it is sent: what it does is noted also where this process ends meanwhile.
+    with audit.changing(installation.database, actor, "delivery.test_sent", to.name, detail):
         pass
     guid = str(uuid.uuid4())
     document = github.push_document(to.branch, tip, actor.name, _repository(to.repository_url))
@@ -99,7 +99,10 @@ def run(installation: Installation, to: Target, actor: Actor, *, deploys: bool) 
         return Outcome(to.url, answered, took_s)
     reply = _shown(answered, Redactor(to.secrets.to_redact()))
     found = _recorded(installation, to.project_id, guid)
-    became = verdicts.in_words(found.verdict, found.reason) if found else None
+    became = None
+    if found:
+        words = verdicts.in_words(found.verdict, found.reason)
+        became = words if found.verdict is Verdict.TEST else f"It arrived. {words}"
     said = webhook_answers.of_reply(reply, place_of(to.url), became)
     return Outcome(to.url, said, took_s, found.id if found else None)
 

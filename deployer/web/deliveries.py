@@ -33,9 +33,10 @@ def send_test(name: str) -> ResponseReturnValue:
 
     project = projects.find(orm.session(), name)
     target = webhook_check.target(project, project_page.webhook_url(project), installation().vault)
-    # It may take seconds: no snapshot of the database is held open meanwhile.
+    by = actor()
+    # It may take seconds: no snapshot of the database is held open meanwhile, nor shown afterwards.
     orm.session().rollback()
-    outcome = webhook_check.run(installation(), target, actor(), deploys="deploy" in request.form)
+    outcome = webhook_check.run(installation(), target, by, deploys="deploy" in request.form)
     return _page(projects.find(orm.session(), target.project_id), outcome)
 
 

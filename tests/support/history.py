@@ -108,6 +108,7 @@ class History:
             "project_id": self._project.id,
             "deployment_id": deployment_id,
             "provider": "github",
+            "event": "push",
             "verdict": verdict,
             "reason": "other branch",
             "ref": ref,
