@@ -104,7 +104,7 @@ def failure(error: Exception, phase: Phase, place: str, limit_s: float) -> Said:
             f"{place} takes connections, but no TLS came about ({error.reason or error}).",
             "Perhaps it speaks plain http: put a proxy with a certificate before it, or correct server.public_url.",
         )
-    if isinstance(error, ConnectionError | http.client.RemoteDisconnected):
+    if isinstance(error, ConnectionError | http.client.IncompleteRead):
         return Said(
             False,
             f"{place} closed the connection without an answer, at {phase}.",
@@ -118,6 +118,15 @@ def failure(error: Exception, phase: Phase, place: str, limit_s: float) -> Said:
         )
     words = getattr(error, "strerror", None) or str(error)
     return Said(False, f"{place} could not be reached: {words}.", "Check this host's network and server.public_url.")
+
+
+def of_silence(said: Said, became: str) -> Said:
+    """Of what arrived for all that: only the answer was lost."""
+    return Said(
+        False,
+        f"{became} But no answer came back. {said.message}",
+        "The forge would count it as failed. Look into the log of what stands in front of Deployer.",
+    )
 
 
 # An answer ------------------------------------------------------------------------------------------------------

@@ -95,16 +95,17 @@ def run(installation: Installation, to: Target, actor: Actor, *, deploys: bool) 
     headers = github.sign(body, to.secrets.webhook_secret, guid)
     left_s = max(LEAST_S, LIMIT_S - (time.monotonic() - begun))
     answered, took_s = send(to.url, body, headers, left_s)
-    if isinstance(answered, Said):
-        return Outcome(to.url, answered, took_s)
-    reply = _shown(answered, Redactor(to.secrets.to_redact()))
     found = _recorded(installation, to.project_id, guid)
     became = None
     if found:
         words = verdicts.in_words(found.verdict, found.reason)
         became = words if found.verdict is Verdict.TEST else f"It arrived. {words}"
-    said = webhook_answers.of_reply(reply, place_of(to.url), became)
-    return Outcome(to.url, said, took_s, found.id if found else None)
+    if isinstance(answered, Reply):
+        reply = _shown(answered, Redactor(to.secrets.to_redact()))
+        answered = webhook_answers.of_reply(reply, place_of(to.url), became)
+    elif became:
+        answered = webhook_answers.of_silence(answered, became)
+    return Outcome(to.url, answered, took_s, found.id if found else None)
 
 
 def _tip(installation: Installation, to: Target) -> str | Said:

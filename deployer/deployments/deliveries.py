@@ -36,10 +36,9 @@ class Request:
     """One webhook request for a known project.
 
     ``event`` is None where the signature did not verify or the body was unusable; ``decision`` then says so.
-    ``sealed_secret`` is the stored secret with which the signature was right; empty where it was not,
-    and in a replay.
-    ``payload`` is there only of what was verified. ``asked_by`` is the person who sent it from here; with
-    ``replay_of`` they had that delivery's payload looked at again.
+    ``sealed_secret`` is the stored secret with which the signature was right; empty where it was not, and in a
+    replay. ``payload`` is there only of what was verified. ``asked_by`` is the person who sent it from here; with
+    ``replay_of`` they had that delivery's payload decided on again.
     """
 
     project_id: str

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from deployer import project_secrets, projects
 from deployer.deployments import deliveries, payloads, reading, replays, search, verdicts
-from deployer.errors import InvalidInput
+from deployer.errors import InvalidInput, NotFound
 from deployer.models.delivery import Delivery, DeliveryPayload
 from deployer.models.project import Project
 from deployer.web.context import changing, installation, me, orm
@@ -27,10 +27,11 @@ def replay(name: str, delivery_id: str) -> ResponseReturnValue:
         return _page(name, delivery_id, refusal=error.fields[replays.FIELD]), 400
     with changing("delivery.replayed", project.name, found.id) as session:
         (recorded,) = deliveries.record(session.connection(), [request], installation().config.runner.max_queued)
+        if recorded.decision is None:
+            raise NotFound("Project not found")
     if recorded.deployment_id:
         return redirect(url_for("deployments.show", deployment_id=recorded.deployment_id))
-    if recorded.decision:
-        flash(f"Replayed. {verdicts.in_words(recorded.decision.verdict, recorded.decision.reason)}")
+    flash(f"Replayed. {verdicts.in_words(recorded.decision.verdict, recorded.decision.reason)}")
     return redirect(url_for("projects.delivery", name=project.name, delivery_id=recorded.delivery_id))
 
 

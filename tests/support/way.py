@@ -25,6 +25,10 @@ http {{
         location /through/ {{ proxy_pass http://{bind}/; }}
         location /small/ {{ client_max_body_size 10; proxy_pass http://{bind}/; }}
         location /rewriting/ {{ proxy_set_body "$request_body "; proxy_pass http://{bind}/; }}
+        location /garbling/ {{
+            # The head of the answer does not fit.
+            proxy_buffer_size 32; proxy_buffers 4 32; proxy_busy_buffers_size 32; proxy_pass http://{bind}/;
+        }}
         location /down/ {{ proxy_pass http://127.0.0.1:{closed_port}/; }}
         location /redirect/ {{ return 301 https://deploy.example.com$request_uri; }}
         location /closing/ {{ return 444; }}

@@ -131,6 +131,22 @@ def test_another_installation_says_that_it_is_another(send, way, hook):
     assert outcome.said.message == "Another Deployer answered: it does not know this project."
 
 
+def test_an_answer_that_is_lost_on_the_way_back_is_told_apart(send, way, hook, operator, project, daemon):
+    """It arrived, but the forge would not know."""
+    garbled = send(way.url("garbling", hook))
+    with answering(b"", onward=daemon.port) as server:
+        lost = send(f"http://127.0.0.1:{server.port}{hook}")
+
+    for outcome in (garbled, lost):
+        assert not outcome.said.is_well
+        assert outcome.said.message.startswith("Test delivery: it arrived, and its signature is right.")
+        assert "would count it as failed" in outcome.said.hint
+        assert outcome.delivery_id is not None
+    assert "is not Deployer's: 502 Bad Gateway." in garbled.said.message
+    assert "But no answer came back." in lost.said.message
+    assert len(deliveries(operator, project)) == 2
+
+
 def test_a_redirect_is_not_followed(send, hook, installation):
     """Not even to where an answer would be: a forge would not go there either."""
     with answering(b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://%s\r\nContent-Length: 0\r\n\r\n") as server:
@@ -228,8 +244,9 @@ class _Server:
 
 
 @contextlib.contextmanager
-def answering(answer: bytes, *, is_slow: bool = False) -> Iterator[_Server]:
-    """Something that answers with these bytes (``%s`` is its own address), slowly where that is asked for."""
+def answering(answer: bytes, *, is_slow: bool = False, onward: int = 0) -> Iterator[_Server]:
+    """Something that answers with these bytes (``%s`` is its own address), slowly where that is asked for; it passes
+    on what came to the port ``onward``, and keeps what is answered there."""
     server = _Server()
     is_over = threading.Event()
     said = answer.replace(b"%s", f"127.0.0.1:{server.port}".encode())
@@ -241,7 +258,13 @@ def answering(answer: bytes, *, is_slow: bool = False) -> Iterator[_Server]:
                 server.requests += 1
                 with connection, contextlib.suppress(OSError):
                     if not is_slow:
-                        connection.recv(64 * 1024)
+                        came = connection.recv(64 * 1024)
+                        while onward and b"deployer_test" not in came:
+                            came += connection.recv(64 * 1024)
+                        if onward:
+                            with socket.create_connection(("127.0.0.1", onward), 10) as there:
+                                there.sendall(came)
+                                there.recv(1)
                         connection.sendall(said)
                         continue
                     for byte in said:
