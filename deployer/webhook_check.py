@@ -88,10 +88,9 @@ def run(installation: Installation, to: Target, actor: Actor, *, deploys: bool) 
     with audit.changing(installation.database, actor, "delivery.test_sent", to.name, detail):
         pass
     guid = str(uuid.uuid4())
-    document = github.push_document(to.branch, tip, actor.name, _repository(to.repository_url))
-    key = keyfile.derive(installation.key, marks.FIELD)
-    document[marks.FIELD] = marks.make(key, to.project_id, Mark(actor.name, deploys))
-    body = json.dumps(document).encode()
+    mark = marks.make(keyfile.derive(installation.key, marks.FIELD), to.project_id, Mark(actor.name, deploys))
+    push = github.push_document(to.branch, tip, actor.name, _repository(to.repository_url))
+    body = json.dumps({marks.FIELD: mark, **push}).encode()
     headers = github.sign(body, to.secrets.webhook_secret, guid)
     left_s = max(LEAST_S, LIMIT_S - (time.monotonic() - begun))
     answered, took_s = send(to.url, body, headers, left_s)

@@ -13,12 +13,12 @@ import secrets
 from dataclasses import dataclass
 
 FIELD = "deployer_test"
-"""The field of the body's JSON object that holds a mark."""
+"""The field of the body's JSON object that holds a mark: its first one, so that every other body is told at once."""
 
 MAX_BYTES = 64 * 1024
 """A longer body is none of ours."""
 
-_FIELD = FIELD.encode()
+_BEGINNING = f'{{"{FIELD}":'.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Mark:
 
 
 def make(key: bytes, project_id: str, mark: Mark) -> dict[str, object]:
-    """The value of `FIELD` in a body for this project."""
+    """The value of `FIELD` in a body for this project; it has to come first in it."""
     nonce = secrets.token_hex(16)
     return {
         "nonce": nonce,
@@ -42,7 +42,7 @@ def make(key: bytes, project_id: str, mark: Mark) -> dict[str, object]:
 
 def find(raw: bytes, key: bytes, project_id: str) -> Mark | None:
     """The mark in a body; None where there is none that was made with ``key`` for this project."""
-    if _FIELD not in raw or len(raw) > MAX_BYTES:
+    if not raw.startswith(_BEGINNING) or len(raw) > MAX_BYTES:
         return None
     try:
         document = json.loads(raw)

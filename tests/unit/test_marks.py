@@ -14,7 +14,7 @@ ADA = Mark("ada", deploys=False)
 
 
 def body(**mark) -> bytes:
-    return json.dumps({"ref": "refs/heads/main", marks.FIELD: {**marks.make(KEY, "app", ADA), **mark}}).encode()
+    return json.dumps({marks.FIELD: {**marks.make(KEY, "app", ADA), **mark}, "ref": "refs/heads/main"}).encode()
 
 
 def test_a_mark_is_found_again():
@@ -47,8 +47,9 @@ def test_what_was_changed_in_it_makes_it_none(changed):
         b'{"deployer_test": {}}',
         b'["deployer_test"]',
         b'"deployer_test',
-        b"deployer_test" + b"[" * 50_000,
-        b" " * marks.MAX_BYTES + body(),
+        b'{"deployer_test":' + b"[" * 50_000,
+        body() + b" " * marks.MAX_BYTES,
+        json.dumps({"ref": "refs/heads/main", **json.loads(body())}).encode(),
     ],
 )
 def test_a_stranger_makes_none(raw):

@@ -217,7 +217,7 @@ def test_a_first_step_that_pulls_and_more_cannot_give_way_to_a_replayed_commit(h
 def marked(hook: Hook, *, deploys: bool, key: bytes | None = None) -> bytes:
     made_with = keyfile.derive(key or hook.installation.key, marks.FIELD)
     mark = marks.make(made_with, hook.project.id, Mark("ada", deploys))
-    return json.dumps(push(after="3" * 40, **{marks.FIELD: mark})).encode()
+    return json.dumps({marks.FIELD: mark, **push(after="3" * 40)}).encode()
 
 
 def connected_at(operator, project):

@@ -259,7 +259,7 @@ def answering(answer: bytes, *, is_slow: bool = False, onward: int = 0) -> Itera
                 with connection, contextlib.suppress(OSError):
                     if not is_slow:
                         came = connection.recv(64 * 1024)
-                        while onward and b"deployer_test" not in came:
+                        while onward and b"head_commit" not in came:
                             came += connection.recv(64 * 1024)
                         if onward:
                             with socket.create_connection(("127.0.0.1", onward), 10) as there:
