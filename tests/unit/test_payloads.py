@@ -65,6 +65,8 @@ def test_of_a_form_the_payload_is_shown():
         (b'{"message": "one\\ntwo\\nthree"}', b"one\ntwo\nthree"),
         (b'{"message": "a \\"quoted\\" one"}', b'a "quoted" one'),
         (b'{"number": 48151623}', b"48151623"),
+        (b'{"a line of it": "1: a \\"quoted\\" one"}', b'first line\na "quoted" one\n'),
+        (b'{"without its end": "a \\"quoted\\" one"}', b'a "quoted" one\n'),
         (b'{"deep": [[{"a": ["hunter2"]}]]}', b"hunter2"),
         (b'{"cut": "hunter2', b"hunter2"),
         (b'{"cut": "a \\"quoted\\" one', b'a "quoted" one'),
@@ -77,8 +79,8 @@ def test_a_secret_is_not_shown_however_it_is_spelled(raw, secret):
     text = shown(raw, secret)
 
     assert "***" in text
-    assert secret.decode() not in text
-    assert json.dumps(secret.decode())[1:-1] not in text
+    for spelled in (secret.decode(), json.dumps(secret.decode())[1:-1], secret.decode().splitlines()[-1]):
+        assert spelled not in text
 
 
 @given(
