@@ -167,9 +167,15 @@ def still_there(session: Session, delivery_id: str | None) -> Delivery | None:
 
 
 def events(session: Session, project_id: str) -> list[str]:
-    """The events of a project's deliveries, sorted."""
-    named = sa.select(Delivery.event).where(Delivery.project_id == project_id, Delivery.event != "").distinct()
-    return sorted(event for event in session.scalars(named) if event)
+    """The events of a project's newest deliveries, sorted."""
+    newest = (
+        sa.select(Delivery.event)
+        .where(Delivery.project_id == project_id)
+        .order_by(Delivery.received_at.desc())
+        .limit(COUNTED)
+        .subquery()
+    )
+    return sorted(event for event in session.scalars(sa.select(newest.c.event).distinct()) if event)
 
 
 def deployment_place(before: str, after: str) -> Place:

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import clock, project_secrets
+from deployer import clock, project_secrets, projects
 from deployer.deployments import claims, deliveries, lifecycle, looks, payloads, reading, replays
 from deployer.errors import InvalidInput
 from deployer.hooks import Receiver
@@ -120,6 +120,14 @@ def test_a_body_that_is_too_large_leaves_its_size(hook):
     assert kept.packed is None
     assert kept.size_bytes > 4 * payloads.KEPT_BYTES
     assert "too large" in why_not(hook)
+
+
+def test_a_deleted_project_leaves_no_payload_behind(hook, installation, operator, project):
+    hook.push(ref="refs/heads/next")
+    with installation.database.write_session() as session:
+        projects.delete(session, projects.find(session, project.id), installation.data_dir)
+
+    assert operator.rows(sa.select(DeliveryPayload.delivery_id)) == []
 
 
 # Replaying ------------------------------------------------------------------------------------------------------
