@@ -74,6 +74,7 @@ class RetentionSettings:
     deployments: int = 200
     days: int = 365
     deliveries: int = 1000
+    delivery_days: int = 30
     audit_days: int = 400
 
 
@@ -207,6 +208,7 @@ def check(config: Config) -> None:
         "retention.deployments": (0, 1_000_000),
         "retention.days": (0, 36_500),
         "retention.deliveries": (0, 10_000_000),
+        "retention.delivery_days": (0, 36_500),
         "retention.audit_days": (0, 36_500),
         "auth.session_days": (1, 3650),
         "smtp.port": (0, 65535),

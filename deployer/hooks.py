@@ -22,7 +22,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from deployer import clock, project_secrets
 from deployer.delivery_writer import DeliveryWriter
-from deployer.deployments import verdicts
+from deployer.deployments import payloads, verdicts
 from deployer.deployments.deliveries import Recorded, Request
 from deployer.deployments.verdicts import Decision
 from deployer.errors import PayloadInvalid, SecretUnreadable, SignatureInvalid, StorageUnavailable
@@ -30,6 +30,7 @@ from deployer.installation import Installation
 from deployer.models.delivery import Verdict
 from deployer.models.project import Project
 from deployer.providers import github
+from deployer.security import keyfile, marks
 
 log = logging.getLogger("deployer.hooks")
 
@@ -114,6 +115,7 @@ class Receiver:
     def __init__(self, installation: Installation) -> None:
         self._database = installation.database
         self._vault = installation.vault
+        self._mark_key = keyfile.derive(installation.key, marks.FIELD)
         self._writer = DeliveryWriter(installation)
         self._secrets: dict[str, tuple[bytes, bytes]] = {}
 
@@ -212,6 +214,9 @@ class Receiver:
             decision = None
         except PayloadInvalid:
             event, decision = None, _NO_BODY
+        mark = marks.find(raw, self._mark_key, project_id)
+        if mark and event and not mark.deploys:
+            decision = verdicts.TEST
         guid = environ.get("HTTP_X_GITHUB_DELIVERY", "")
         return Request(
             project_id,
@@ -224,6 +229,8 @@ class Receiver:
             guid=guid if 0 < len(guid) <= 64 and guid.isascii() else None,
             headers=_kept_headers(environ),
             remote_address=address,
+            payload=payloads.pack(raw),
+            asked_by=mark.by if mark else None,
         )
 
 

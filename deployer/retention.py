@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from deployer.config import RetentionSettings
 from deployer.models.audit import AuditEvent
 from deployer.models.base import table_of
-from deployer.models.delivery import Delivery, Verdict
+from deployer.models.delivery import Delivery, DeliveryPayload, Verdict
 from deployer.models.deployment import (
     QUEUED,
     RUNNING,
@@ -46,6 +46,7 @@ _deployments = table_of(Deployment)
 _commands = table_of(Command)
 _chunks = table_of(LogChunk)
 _deliveries = table_of(Delivery)
+_payloads = table_of(DeliveryPayload)
 _audit_events = table_of(AuditEvent)
 _notifications = table_of(Notification)
 _releases = table_of(Release)
@@ -58,6 +59,7 @@ class Limits:
     deployments: int
     days: int
     deliveries: int
+    delivery_days: int
 
     @property
     def in_words(self) -> str:
@@ -73,6 +75,7 @@ def limits(keep_deployments: int | None, keep_days: int | None, settings: Retent
         settings.deployments if keep_deployments is None else keep_deployments,
         settings.days if keep_days is None else keep_days,
         settings.deliveries,
+        settings.delivery_days,
     )
 
 
@@ -223,12 +226,12 @@ def remove(connection: sa.Connection, taken: Portion) -> None:
 
 
 def expired_deliveries(
-    connection: sa.Connection, project_id: str, kept: Limits, now: datetime, most: int
+    connection: sa.Connection, project_id: str, kept: Limits, now: datetime, size: int
 ) -> list[str]:
-    """The oldest ``most`` deliveries of a project that are to go; their ids.
+    """The oldest deliveries of a project that are to go, of about ``size`` bytes with their payloads; their ids.
 
-    That of a deployment that is still there stays, and so does the newest one for the project's branch: it says
-    which commit the forge named last.
+    That of a deployment that has not ended stays, and so does the forge's newest one for the project's branch: it
+    says which commit the forge named last.
     """
     of_project = _deliveries.c.project_id == project_id
     columns = (_deliveries.c.received_at, _deliveries.c.id)
@@ -241,8 +244,8 @@ def expired_deliveries(
         if beyond:
             place = [sa.literal(value, column.type) for value, column in zip(beyond, columns, strict=True)]
             is_expired.append(sa.tuple_(*columns) <= sa.tuple_(*place))
-    if kept.days:
-        is_expired.append(_deliveries.c.received_at < now - timedelta(days=kept.days))
+    if kept.delivery_days:
+        is_expired.append(_deliveries.c.received_at < now - timedelta(days=kept.delivery_days))
     if not is_expired:
         return []
     last_named = connection.scalar(
@@ -253,21 +256,37 @@ def expired_deliveries(
             _deliveries.c.ref == sa.literal("refs/heads/") + _projects.c.branch,
             _deliveries.c.commit_sha.is_not(None),
             _deliveries.c.verdict != Verdict.UNVERIFIED,
+            _deliveries.c.asked_by.is_(None),
         )
         .order_by(*newest_first)
         .limit(1)
     )
-    led_to = sa.select(sa.literal(1)).where(_deployments.c.id == _deliveries.c.deployment_id).exists()
-    wanted = (
-        sa.select(_deliveries.c.id)
-        .where(of_project, sa.or_(*is_expired), _deliveries.c.id != (last_named or ""), ~led_to)
-        .order_by(_deliveries.c.received_at)
-        .limit(most)
+    is_under_way = (
+        sa.select(sa.literal(1))
+        .where(_deployments.c.id == _deliveries.c.deployment_id, _deployments.c.status.in_([QUEUED, RUNNING]))
+        .exists()
     )
-    return list(connection.scalars(wanted))
+    wanted = (
+        sa.select(_deliveries.c.id, _payloads.c.packed)
+        .outerjoin(_payloads, _payloads.c.delivery_id == _deliveries.c.id)
+        .where(of_project, sa.or_(*is_expired), _deliveries.c.id != (last_named or ""), ~is_under_way)
+        .order_by(_deliveries.c.received_at)
+        .limit(max(1, size // ROW_BYTES))
+        .execution_options(stream_results=True, yield_per=4)
+    )
+    found: list[str] = []
+    # As with logs, the payloads are read, so that the disk is not waited for while the write lock is held.
+    with connection.execute(wanted) as rows:
+        for delivery_id, packed in rows:
+            found.append(delivery_id)
+            size -= ROW_BYTES + len(packed or b"")
+            if size <= 0:
+                break
+    return found
 
 
 def remove_deliveries(connection: sa.Connection, ids: Sequence[str]) -> None:
+    connection.execute(_payloads.delete().where(_payloads.c.delivery_id.in_(ids)))
     connection.execute(_deliveries.delete().where(_deliveries.c.id.in_(ids)))
 
 

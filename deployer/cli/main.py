@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from deployer import __version__
-from deployer.cli import audit, backup, deployments, doctor, env, logs, mail, projects, servers, users
+from deployer.cli import audit, backup, deliveries, deployments, doctor, env, logs, mail, projects, servers, users
 from deployer.cli.context import Context
 from deployer.errors import DeployerError
 
@@ -131,6 +131,7 @@ for _command in (
     deployments.retry,
     deployments.rollback,
     deployments.cancel,
+    deliveries.deliveries,
     logs.logs,
     mail.mail,
     audit.audit,

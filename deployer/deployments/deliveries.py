@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from deployer import clock, counters
 from deployer.deployments import lifecycle, queue, verdicts
 from deployer.deployments.lifecycle import NewDeployment
+from deployer.deployments.payloads import Packed
 from deployer.deployments.verdicts import Decision
 from deployer.models.base import table_of
-from deployer.models.delivery import Delivery, Verdict
+from deployer.models.delivery import Delivery, DeliveryPayload, Verdict
 from deployer.models.deployment import DELIVERY_IS_SPENT, FOLLOWS_BRANCH, Deployment, Status, Trigger
 from deployer.models.project import HAS_SOMETHING_TO_DO, Project
 from deployer.providers.base import Event
@@ -26,6 +27,7 @@ UNKNOWN_PROJECT = "webhook.unknown_project"
 _projects = table_of(Project)
 _deployments = table_of(Deployment)
 _deliveries = table_of(Delivery)
+_payloads = table_of(DeliveryPayload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,9 @@ class Request:
     """One webhook request for a known project.
 
     ``event`` is None where the signature did not verify or the body was unusable; ``decision`` then says so.
-    ``sealed_secret`` is the stored secret with which the signature was right; empty where it was not.
+    ``sealed_secret`` is the stored secret with which the signature was right; empty where it was not, and in a
+    replay. ``payload`` is there only of what was verified. ``asked_by`` is the person who sent it from here; with
+    ``replay_of`` they had that delivery's payload decided on again.
     """
 
     project_id: str
@@ -46,6 +50,9 @@ class Request:
     guid: str | None = None
     headers: str | None = None
     remote_address: str | None = None
+    payload: Packed | None = None
+    asked_by: str | None = None
+    replay_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,7 @@ class Recorded:
 
     decision: Decision | None
     deployment_id: str | None = None
+    delivery_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,8 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
     room = queue.Room(connection, max_queued)
     answers: list[Recorded] = []
     new: list[NewDeployment] = []
-    rows = []
+    rows: list[dict[str, object]] = []
+    kept: list[dict[str, object]] = []
     connected: set[str] = set()
     for request in requests:
         project = projects.get(request.project_id)
@@ -87,7 +96,8 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
         decision = request.decision or verdicts.decide(
             _event(request), branch=project.branch, auto_deploy=project.auto_deploy
         )
-        found_before = _found_before(connection, request, project) if decision.deploys else None
+        is_news = decision.deploys and request.replay_of is None
+        found_before = _found_before(connection, request, project) if is_news else None
         if found_before:
             decision = _FOUND_BEFORE
         elif decision.deploys:
@@ -98,15 +108,20 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
             new.append(deployment)
             if request.guid:
                 known_guids.add((request.project_id, request.guid))
-        if request.event and not project.is_connected:
+        if request.event and not project.is_connected and request.asked_by is None:
             connected.add(request.project_id)
-        answers.append(Recorded(decision, led_to))
-        rows.append(_delivery_row(request, decision, led_to))
+        delivery_id = clock.new_id()
+        answers.append(Recorded(decision, led_to, delivery_id))
+        rows.append(_delivery_row(delivery_id, request, decision, led_to))
+        if (payload := request.payload) is not None:
+            kept.append({"delivery_id": delivery_id, "size_bytes": payload.size_bytes, "packed": payload.packed})
     if new:
         lifecycle.enqueue(connection, new)
         queue.cancel_running(connection, [one for one in new if projects[one.project_id].cancel_running])
     if rows:
         connection.execute(_INSERT_DELIVERIES, rows)
+    if kept:
+        connection.execute(_INSERT_PAYLOADS, kept)
     _mark_connected(connection, connected)
     _trim_unverified(connection, [r for r in requests if r.decision and r.decision.verdict is Verdict.UNVERIFIED])
     return answers
@@ -141,12 +156,16 @@ def _found_before(connection: sa.Connection, request: Request, project: _Project
 
 
 def _admit(request: Request, project: _ProjectFacts, known_guids: set[tuple[str, str]], room: queue.Room) -> Decision:
-    """The last three questions to a push that is to be deployed: seen before, anything to do, any room."""
+    """The last three questions to a push that is to be deployed: seen before, anything to do, any room.
+
+    A replay was seen before, which is its point; it is a person's wish, and takes the place of no push.
+    """
+    is_replay = request.replay_of is not None
     if request.guid and (request.project_id, request.guid) in known_guids:
         return Decision(Verdict.DUPLICATE, verdicts.DUPLICATE)
     if not project.has_steps:
         return Decision(Verdict.IGNORED, verdicts.NO_STEPS)
-    if not room.take((request.project_id, project.branch)):
+    if not room.take(None if is_replay else (request.project_id, project.branch)):
         return Decision(Verdict.REFUSED, verdicts.QUEUE_FULL)
     return Decision(Verdict.DEPLOYED, verdicts.TRIGGERED)
 
@@ -168,6 +187,7 @@ _SELECT_SPENT_DELIVERIES = sa.select(_deployments.c.project_id, _deployments.c.d
     DELIVERY_IS_SPENT,
 )
 _INSERT_DELIVERIES = _deliveries.insert()
+_INSERT_PAYLOADS = _payloads.insert()
 
 
 def _project_facts(connection: sa.Connection, ids: set[str]) -> dict[str, _ProjectFacts]:
@@ -189,7 +209,7 @@ def _new_deployment(request: Request) -> NewDeployment:
     push = _event(request).push
     assert push is not None
     assert push.branch is not None
-    return NewDeployment(
+    new = NewDeployment(
         id=clock.new_id(),
         project_id=request.project_id,
         trigger=Trigger.PUSH,
@@ -204,12 +224,18 @@ def _new_deployment(request: Request) -> NewDeployment:
         repository=push.repository,
         delivery_guid=request.guid,
     )
+    if request.replay_of is None:
+        return new
+    # A certain commit by a person's wish: it goes back to an older one, too, as no push does.
+    return replace(new, trigger=Trigger.MANUAL, triggered_by=request.asked_by, delivery_guid=None)
 
 
-def _delivery_row(request: Request, decision: Decision, deployment_id: str | None) -> dict[str, object]:
+def _delivery_row(
+    delivery_id: str, request: Request, decision: Decision, deployment_id: str | None
+) -> dict[str, object]:
     push = request.event.push if request.event else None
     return {
-        "id": clock.new_id(),
+        "id": delivery_id,
         "project_id": request.project_id,
         "deployment_id": deployment_id,
         "guid": request.guid,
@@ -223,6 +249,8 @@ def _delivery_row(request: Request, decision: Decision, deployment_id: str | Non
         "verdict": decision.verdict,
         "reason": decision.reason,
         "received_at": request.received_at,
+        "replay_of": request.replay_of,
+        "asked_by": request.asked_by,
     }
 
 

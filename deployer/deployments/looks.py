@@ -93,6 +93,8 @@ class Finding:
 # A delivery that could not be taken (the queue was full) leaves its commit to be found, and one that came again says
 # nothing new.
 _TELLING = (Verdict.DEPLOYED, Verdict.IGNORED)
+# What a person sent from here is no word of the forge.
+_IS_OF_FORGE = _deliveries.c.asked_by.is_(None)
 
 _HAS_STEPS = sa.select(sa.literal(1)).where(_steps.c.project_id == _projects.c.id).exists()
 _WAS_DEPLOYED = (
@@ -102,7 +104,7 @@ _WAS_DEPLOYED = (
 )
 _WAS_NAMED = (
     sa.select(sa.literal(1))
-    .where(_deliveries.c.project_id == _projects.c.id, _deliveries.c.commit_sha.is_not(None))
+    .where(_deliveries.c.project_id == _projects.c.id, _deliveries.c.commit_sha.is_not(None), _IS_OF_FORGE)
     .exists()
 )
 _FOLLOWED = (
@@ -208,6 +210,7 @@ def _last_delivered(connection: sa.Connection, project: Followed) -> Any:
             _deliveries.c.ref == f"refs/heads/{project.branch}",
             _deliveries.c.commit_sha.is_not(None),
             _deliveries.c.verdict.in_(_TELLING),
+            _IS_OF_FORGE,
         )
         .order_by(_deliveries.c.received_at.desc(), _deliveries.c.id.desc())
         .limit(1)

@@ -86,6 +86,28 @@ def newest_pushed(session: Session, project_id: str, branch: str) -> str | None:
             Delivery.ref == f"refs/heads/{branch}",
             Delivery.commit_sha.is_not(None),
             Delivery.verdict != Verdict.UNVERIFIED,
+            Delivery.asked_by.is_(None),
+        )
+        .order_by(Delivery.received_at.desc())
+        .limit(1)
+    )
+
+
+def led_to(session: Session, deliveries: Sequence[Delivery]) -> dict[str, Deployment]:
+    """The deployments that deliveries led to, by their ids."""
+    wanted = [delivery.deployment_id for delivery in deliveries if delivery.deployment_id]
+    found = session.scalars(sa.select(Deployment).where(Deployment.id.in_(wanted)))
+    return {deployment.id: deployment for deployment in found}
+
+
+def last_right_delivery(session: Session, project_id: str) -> datetime | None:
+    """When the forge last sent a delivery whose signature was right; None where it never did."""
+    return session.scalar(
+        sa.select(Delivery.received_at)
+        .where(
+            Delivery.project_id == project_id,
+            Delivery.verdict != Verdict.UNVERIFIED,
+            Delivery.asked_by.is_(None),
         )
         .order_by(Delivery.received_at.desc())
         .limit(1)

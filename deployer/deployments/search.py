@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from deployer.deployments import paging
 from deployer.deployments.paging import Page, Place
+from deployer.errors import NotFound
 from deployer.models.delivery import Delivery, Verdict
 from deployer.models.deployment import Deployment, Status, Trigger
 from deployer.models.project import Project
@@ -100,11 +101,29 @@ def _says(text: str) -> sa.ColumnElement[bool]:
     return sa.or_(*ways)
 
 
-def deliveries(session: Session, project_id: str, verdict: str, place: Place, limit: int) -> Page[Delivery]:
-    """Of a project, newest first. An empty verdict is any; one that does not exist finds nothing."""
-    statement = sa.select(Delivery).where(Delivery.project_id == project_id)
-    if verdict:
-        statement = statement.where(Delivery.verdict == Verdict(verdict) if verdict in set(Verdict) else sa.false())
+@dataclass(frozen=True)
+class WantedDeliveries:
+    """What deliveries are looked for; what is empty does not matter.
+
+    ``branch`` is the name of a branch or a tag. ``text`` is looked for in the reason, the ref, the repository, the
+    forge's id of the delivery and the sender's address, or it is the beginning of a commit's id.
+    """
+
+    verdict: str = ""
+    event: str = ""
+    branch: str = ""
+    text: str = ""
+
+    @property
+    def is_everything(self) -> bool:
+        return not any(getattr(self, one.name) for one in fields(self))
+
+
+def deliveries(
+    session: Session, project_id: str, wanted: WantedDeliveries, place: Place, limit: int
+) -> Page[Delivery]:
+    """Of a project, newest first. A verdict that does not exist finds nothing."""
+    statement = sa.select(Delivery).where(Delivery.project_id == project_id, *_conditions_of_deliveries(wanted))
     return paging.page(
         session,
         statement,
@@ -113,6 +132,50 @@ def deliveries(session: Session, project_id: str, verdict: str, place: Place, li
         place,
         limit,
     )
+
+
+def _conditions_of_deliveries(wanted: WantedDeliveries) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = []
+    if wanted.verdict:
+        is_known = wanted.verdict in set(Verdict)
+        found.append(Delivery.verdict == Verdict(wanted.verdict) if is_known else sa.false())
+    if wanted.event:
+        found.append(Delivery.event == wanted.event)
+    if wanted.branch:
+        names = (f"refs/heads/{wanted.branch}", f"refs/tags/{wanted.branch}", wanted.branch)
+        found.append(Delivery.ref.in_(names))
+    if wanted.text:
+        columns = (Delivery.reason, Delivery.ref, Delivery.repository, Delivery.guid, Delivery.remote_address)
+        ways: list[sa.ColumnElement[bool]] = [column.icontains(wanted.text, autoescape=True) for column in columns]
+        if _SHA_PREFIX.match(wanted.text):
+            ways.append(Delivery.commit_sha.startswith(wanted.text.lower()))
+        found.append(sa.or_(*ways))
+    return found
+
+
+def delivery(session: Session, project_id: str, delivery_id: str) -> Delivery:
+    """One of a project. Raises NotFound."""
+    found = session.get(Delivery, delivery_id)
+    if found is None or found.project_id != project_id:
+        raise NotFound("Delivery not found. It may have been removed: they are kept for a while only.")
+    return found
+
+
+def still_there(session: Session, delivery_id: str | None) -> Delivery | None:
+    """The delivery that another one names, which may be gone."""
+    return session.get(Delivery, delivery_id) if delivery_id else None
+
+
+def events(session: Session, project_id: str) -> list[str]:
+    """The events of a project's newest deliveries, sorted."""
+    newest = (
+        sa.select(Delivery.event)
+        .where(Delivery.project_id == project_id)
+        .order_by(Delivery.received_at.desc())
+        .limit(COUNTED)
+        .subquery()
+    )
+    return sorted(event for event in session.scalars(sa.select(newest.c.event).distinct()) if event)
 
 
 def deployment_place(before: str, after: str) -> Place:

@@ -15,6 +15,7 @@ QUEUE_FULL = "Too many deployments are waiting; try again later"
 AUTO_DEPLOY_OFF = "Auto-deploy is off for this project"
 SKIPPED = "Skipped: the commit message asks for it"
 PONG = "pong"
+ARRIVED = "Test delivery: it arrived, and its signature is right"
 SKIP_MARKERS = ("[skip deploy]", "[deploy skip]")
 
 
@@ -29,6 +30,8 @@ class Decision:
 
 
 _DEPLOY = Decision(Verdict.DEPLOYED, TRIGGERED)
+TEST = Decision(Verdict.TEST, ARRIVED)
+"""Of a test delivery of our own that is not to deploy."""
 
 
 def decide(event: Event, *, branch: str, auto_deploy: bool) -> Decision:
@@ -73,6 +76,7 @@ _IN_WORDS = {
     AUTO_DEPLOY_OFF: "Nothing was deployed: “Deploy each push” is off for this project.",
     SKIPPED: f"Nothing was deployed: the commit message asks for that with {SKIP_MARKERS[0]}.",
     PONG: "The forge's test of the webhook: it works.",
+    ARRIVED: f"{ARRIVED}. It was not to deploy anything.",
 }
 
 

@@ -2,7 +2,7 @@
 
 from deployer.models.audit import AuditEvent
 from deployer.models.base import Base
-from deployer.models.delivery import Counter, Delivery
+from deployer.models.delivery import Counter, Delivery, DeliveryPayload
 from deployer.models.deployment import Command, Deployment, DeploymentEvent, LogChunk
 from deployer.models.notification import Notification
 from deployer.models.project import Project, Step, Variable
@@ -18,6 +18,7 @@ __all__ = [
     "Command",
     "Counter",
     "Delivery",
+    "DeliveryPayload",
     "Deployment",
     "DeploymentEvent",
     "Invitation",

@@ -17,6 +17,7 @@ class Verdict(StrEnum):
     DEPLOYED = "deployed"  # led to a deployment
     IGNORED = "ignored"  # verified, and there was nothing to do
     PONG = "pong"  # the forge's test after the hook was made
+    TEST = "test"  # our own test of the webhook, which is not to deploy
     DUPLICATE = "duplicate"  # a delivery that is already dealt with
     REFUSED = "refused"  # verified, but could not be taken (queue full, body unusable)
     UNVERIFIED = "unverified"  # signature missing, malformed or wrong
@@ -43,6 +44,22 @@ class Delivery(Base):
     )
     reason: Mapped[str] = mapped_column(sa.Text)
     received_at: Mapped[datetime]
+    # The delivery whose payload this one is again; it may be gone.
+    replay_of: Mapped[str | None] = mapped_column(sa.String(36))
+    # Who had it replayed, or sent as a test; None: it came from the forge.
+    asked_by: Mapped[str | None] = mapped_column(sa.String(64))
+
+
+class DeliveryPayload(Base):
+    """The body of a verified delivery, in a table of its own so that lists of deliveries stay small."""
+
+    __tablename__ = "delivery_payloads"
+
+    delivery_id: Mapped[str] = mapped_column(sa.ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True)
+    # As it was received.
+    size_bytes: Mapped[int]
+    # As `deployments.payloads` packs it; None: it was too large to be kept.
+    packed: Mapped[bytes | None]
 
 
 class Counter(Base):

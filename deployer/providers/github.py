@@ -75,6 +75,33 @@ def verify(raw: bytes, signature: str | None, secret: bytes) -> None:
         raise SignatureInvalid("The signature does not match.")
 
 
+def sign(body: bytes, secret: bytes, guid: str) -> dict[str, str]:
+    """The headers with which GitHub would send this push: what `verify` and `parse` are to take. ``guid`` is the
+    delivery's id."""
+    return {
+        "Content-Type": "application/json",
+        "X-GitHub-Event": "push",
+        "X-GitHub-Delivery": guid,
+        "X-Hub-Signature-256": f"sha256={hmac.digest(secret, body, hashlib.sha256).hex()}",
+    }
+
+
+def push_document(branch: str, sha: str, pusher: str, repository: str) -> dict[str, Any]:
+    """A push of a branch's tip, with the fields of GitHub's payload that `parse` reads."""
+    return {
+        "ref": f"{_BRANCHES}{branch}",
+        "before": sha,
+        "after": sha,
+        "created": False,
+        "deleted": False,
+        "forced": False,
+        "repository": {"full_name": repository},
+        "pusher": {"name": pusher},
+        "commits": [],
+        "head_commit": None,
+    }
+
+
 def parse(raw: bytes, content_type: str, event: str | None) -> Event:
     """The event in a verified body. Raises PayloadInvalid unless it holds one JSON object."""
     payload = _decode(_json_of(raw, content_type))

@@ -95,7 +95,7 @@ class Trimmer:
         removed = 0
         while True:
             with self._database.read() as connection:
-                ids = retention.expired_deliveries(connection, project_id, kept, clock.now(), self._rows)
+                ids = retention.expired_deliveries(connection, project_id, kept, clock.now(), self._pace.size)
             if not ids:
                 return removed
             with self._removing() as connection:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from flask import render_template, request
 from sqlalchemy.orm import Session
@@ -12,7 +10,6 @@ from deployer import project_secrets, retention
 from deployer.deployments import reading, runners
 from deployer.deployments.deliveries import unverified_counter
 from deployer.models.delivery import Counter, Delivery, Verdict
-from deployer.models.deployment import Deployment
 from deployer.models.project import Project
 from deployer.web import releases
 from deployer.web.context import installation, me, orm
@@ -35,7 +32,8 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
         elsewhere=runners.elsewhere(session.connection(), project, installation().host_id),
         has_older=len(deployments) > SHOWN_DEPLOYMENTS,
         deliveries=deliveries,
-        led_to=led_to(session, deliveries),
+        led_to=reading.led_to(session, deliveries),
+        last_right=reading.last_right_delivery(session, project.id),
         unverified=session.scalar(sa.select(Counter.value).where(Counter.name == unverified_counter(project.id)))
         or 0,
         webhook_url=webhook_url(project),
@@ -69,13 +67,6 @@ def _newest_deliveries(session: Session, project_id: str) -> list[Delivery]:
         *session.scalars(newest.where(is_unverified).limit(SHOWN_UNVERIFIED)),
     ]
     return sorted(found, key=lambda one: (one.received_at, one.id), reverse=True)
-
-
-def led_to(session: Session, deliveries: Sequence[Delivery]) -> dict[str, Deployment]:
-    """The deployments that deliveries led to, by their ids."""
-    wanted = [delivery.deployment_id for delivery in deliveries if delivery.deployment_id]
-    found = session.scalars(sa.select(Deployment).where(Deployment.id.in_(wanted)))
-    return {deployment.id: deployment for deployment in found}
 
 
 def webhook_url(project: Project) -> str:

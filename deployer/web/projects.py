@@ -10,7 +10,7 @@ from deployer import access, project_secrets, projects
 from deployer.deployments import queue, releases
 from deployer.errors import GitError, InvalidInput, InvalidTransition
 from deployer.models.project import Project
-from deployer.web import deliveries, project_form, project_page, variables
+from deployer.web import deliveries, delivery, project_form, project_page, variables
 from deployer.web.context import changing, installation, me, orm
 
 blueprint = Blueprint("projects", __name__, url_prefix="/projects")
@@ -19,6 +19,9 @@ for _rule, _name, _view, _methods in (
     ("/new", "create", project_form.create, ["GET", "POST"]),
     ("/<name>/edit", "edit", project_form.edit, ["GET", "POST"]),
     ("/<name>/deliveries", "deliveries", deliveries.show, ["GET"]),
+    ("/<name>/deliveries/test", "send_test_delivery", deliveries.send_test, ["POST"]),
+    ("/<name>/deliveries/<delivery_id>", "delivery", delivery.show, ["GET"]),
+    ("/<name>/deliveries/<delivery_id>/replay", "replay_delivery", delivery.replay, ["POST"]),
     ("/<name>/variables", "set_variable", variables.set_variable, ["POST"]),
     ("/<name>/variables/<variable_id>", "change_variable", variables.change_variable, ["POST"]),
     ("/<name>/variables/<variable_id>/delete", "remove_variable", variables.remove_variable, ["POST"]),

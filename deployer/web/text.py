@@ -31,6 +31,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(short_sha, "short_sha")
     app.add_template_filter(first_line, "first_line")
     app.add_template_filter(forms.duration_text, "timeout")
+    app.add_template_filter(clock.duration_words, "duration")
     app.add_template_filter(short_repository, "short_repository")
     app.add_template_filter(forge_page, "forge_page")
     app.add_template_filter(compare_page, "compare_page")

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from deployer import clock, invitations
-from deployer.models import Notification
+from deployer.models import Delivery, Notification
 from deployer.models.notification import NotificationStatus, Occasion
 from deployer.models.project import Phase
 from deployer.projects import StepInput
@@ -23,6 +24,7 @@ from tests.support.forge import Forge
 from tests.support.operator import Operator
 from tests.support.repository import Repository
 from tests.support.standing import PASSWORD, make_user
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -59,8 +61,8 @@ def scene(
     operator.wait_for_end(ids["success"])
     forge = Forge(daemon, loud)
     forge.event("ping", zen="Design for failure.")
-    forge.push(ref="refs/heads/another-branch-with-quite-a-long-name-" + "b" * 40)
     forge.event("issues")
+    forge.push(ref="refs/heads/another-branch-with-quite-a-long-name-" + "b" * 40, noise="n" * 300)
     forge.send(b"{}", X_Hub_Signature_256="sha256=" + "0" * 64)
     failing = operator.make_project(repository.url, ["echo about to fail; exit 7", "echo never"], name="failing")
     ids["failed"] = operator.deploy(failing)
@@ -99,11 +101,23 @@ def scene(
     member = make_user(daemon, "a-rather-long-name-of-a-member-without-any-place-to-break-it-xx", is_admin=False)
     switch_on(daemon.installation, member.username)
     server_scene.make(operator, repository.url)
-    yield {**ids, "member": member.id}
+    yield {**ids, "member": member.id, **deliveries_of(operator, loud.id)}
     is_open.touch()
     for one in ids.values():
         operator.wait_for_end(one)
     server_scene.remove(operator)
+
+
+def deliveries_of(operator: Operator, project_id: str) -> dict[str, str]:
+    """The newest delivery of each verdict; their ids."""
+    found = sa.select(Delivery.verdict, Delivery.id).where(Delivery.project_id == project_id)
+
+    def newest() -> dict[str, str]:
+        return {str(one.verdict): one.id for one in operator.rows(found.order_by(Delivery.received_at))}
+
+    # Nobody waits for a request with a wrong signature to be recorded.
+    wait_until(lambda: "unverified" in newest(), "every delivery")
+    return newest()
 
 
 def owe_mails(operator: Operator, deployment_id: str) -> None:
@@ -155,6 +169,11 @@ def refuse_retry(page: Page) -> None:
 def check_access(page: Page) -> None:
     press(page, "Check access")
     expect(page.locator(".access-said .box")).to_be_visible()
+
+
+def send_test_delivery(page: Page) -> None:
+    press(page, "Send a test delivery")
+    expect(page.locator("#test-said .box")).to_be_visible()
 
 
 def refuse_variable(page: Page) -> None:
@@ -283,6 +302,9 @@ PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "a new project after a check of nothing": ("/projects/new", check_repository_of_nothing),
     "deliveries": (f"/projects/{LONG}/deliveries", open_every_disclosure),
     "no deliveries": ("/projects/bare/deliveries", nothing),
+    "a delivery": (f"/projects/{LONG}/deliveries/{{ignored}}", nothing),
+    "a delivery with a wrong signature": (f"/projects/{LONG}/deliveries/{{unverified}}", nothing),
+    "deliveries after a test delivery": ("/projects/tried/deliveries", send_test_delivery),
     "no deliveries of a verdict": (f"/projects/{LONG}/deliveries?verdict=duplicate", nothing),
     "deployments": ("/deployments", nothing),
     "deployments with a filter": (f"/deployments?project={LONG}&text=deployed&branch=main", nothing),

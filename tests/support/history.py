@@ -9,7 +9,17 @@ import sqlalchemy as sa
 
 from deployer import clock
 from deployer.db import Database
-from deployer.models import Command, Delivery, Deployment, DeploymentEvent, LogChunk, Notification, Project
+from deployer.deployments import payloads
+from deployer.models import (
+    Command,
+    Delivery,
+    DeliveryPayload,
+    Deployment,
+    DeploymentEvent,
+    LogChunk,
+    Notification,
+    Project,
+)
 from deployer.models.delivery import Verdict
 from deployer.models.deployment import ChunkKind, CommandKind, Status, Trigger
 from deployer.models.notification import NotificationStatus, Occasion
@@ -88,6 +98,8 @@ class History:
         deployment_id: str | None = None,
         verdict: Verdict = Verdict.IGNORED,
         ref: str = "refs/heads/other",
+        asked_by: str | None = None,
+        payload: bytes | None = None,
     ) -> str:
         """A delivery that came then; its id."""
         delivery_id = clock.new_id()
@@ -96,14 +108,20 @@ class History:
             "project_id": self._project.id,
             "deployment_id": deployment_id,
             "provider": "github",
+            "event": "push",
             "verdict": verdict,
             "reason": "other branch",
             "ref": ref,
             "commit_sha": "1" * 40,
             "received_at": _ago(days_ago),
+            "asked_by": asked_by,
         }
         with self._database.write() as connection:
             connection.execute(sa.insert(Delivery), [row])
+            if payload is not None:
+                packed = payloads.pack(payload)
+                kept = {"delivery_id": delivery_id, "size_bytes": packed.size_bytes, "packed": packed.packed}
+                connection.execute(sa.insert(DeliveryPayload), [kept])
         return delivery_id
 
 

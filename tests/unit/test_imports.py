@@ -52,6 +52,8 @@ LEVELS = {
     "invitations": USE_CASES,
     "access": USE_CASES,
     "suggestions": USE_CASES,
+    "webhook_check": USE_CASES,
+    "webhook_answers": USE_CASES,
     "audit": USE_CASES,
     "counters": USE_CASES,
     "health": USE_CASES,

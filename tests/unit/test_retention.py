@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from deployer.models import (
     Command,
     Counter,
     Delivery,
+    DeliveryPayload,
     DeploymentEvent,
     LogChunk,
     Notification,
@@ -27,7 +29,7 @@ from deployer.models.notification import NotificationStatus
 from deployer.runner import trimming
 from tests.support.history import History
 
-UNLIMITED = RetentionSettings(deployments=0, days=0, deliveries=0, audit_days=0)
+UNLIMITED = RetentionSettings(deployments=0, days=0, deliveries=0, delivery_days=0, audit_days=0)
 
 
 @pytest.fixture
@@ -375,43 +377,65 @@ def test_of_deliveries_of_one_moment_as_many_are_kept(installation, history, tri
     assert len(deliveries()) == 4
 
 
-def test_old_deliveries_go_by_the_days_of_their_project(history, trim, deliveries, limit):
+def test_deliveries_have_days_of_their_own(history, trim, deliveries, limit):
     history.delivery(days_ago=31)
     young = history.delivery(days_ago=29)
 
-    limit(keep_days=30)
-    trim(days=100)
+    limit(keep_days=1)
+    trim(delivery_days=30)
 
     assert deliveries() == {young}
 
 
-def test_the_delivery_of_a_deployment_goes_when_that_is_gone(history, trim, ids, deliveries):
-    old, live = history.deployment(days_ago=40), history.deployment(days_ago=35)
-    history.delivery(days_ago=40, deployment_id=old, verdict=Verdict.DEPLOYED)
-    kept = history.delivery(days_ago=35, deployment_id=live, verdict=Verdict.DEPLOYED)
+@pytest.mark.parametrize("limits", [{"delivery_days": 30}, {"deliveries": 1}])
+def test_the_delivery_of_a_deployment_stays_until_that_has_ended(history, trim, deliveries, limits):
+    for status in (Status.SUCCESS, Status.FAILED):
+        history.delivery(days_ago=40, deployment_id=history.deployment(status, days_ago=40), verdict=Verdict.DEPLOYED)
+    waiting = [
+        history.delivery(days_ago=40, deployment_id=history.deployment(status), verdict=Verdict.DEPLOYED)
+        for status in (Status.QUEUED, Status.RUNNING)
+    ]
+    newest = history.delivery()
 
-    trim(days=30, deliveries=1)
+    trim(**limits)
 
-    assert ids() == [live]
-    assert deliveries() == {kept}
+    assert deliveries() == {*waiting, newest}
 
 
 def test_the_last_word_of_the_forge_on_the_branch_stays(history, trim, deliveries):
     history.delivery(days_ago=50, ref="refs/heads/main")
     last = history.delivery(days_ago=40, ref="refs/heads/main")
     history.delivery(days_ago=35, ref="refs/heads/main", verdict=Verdict.UNVERIFIED)
+    history.delivery(days_ago=35, ref="refs/heads/main", asked_by="ada")
     history.delivery(days_ago=35, ref="refs/heads/other")
 
-    trim(days=30)
+    trim(delivery_days=30)
 
     assert deliveries() == {last}
+
+
+def test_payloads_go_with_their_deliveries_a_few_at_a_time(installation, history, trim, deliveries, operator):
+    """However many and large they are, a transaction takes out about as much as it has time for."""
+    for _ in range(6):
+        history.delivery(days_ago=31, payload=os.urandom(900_000))
+    young = history.delivery(payload=b"{}")
+    limits = retention.Limits(0, 0, 0, 30)
+    project_id = operator.rows(sa.select(Project.id))[0].id
+    with installation.database.read() as connection:
+        at_once = retention.expired_deliveries(connection, project_id, limits, clock.now(), 128 * 1024)
+
+    trim(delivery_days=30)
+
+    assert len(at_once) == 1
+    assert deliveries() == {young}
+    assert [one.delivery_id for one in operator.rows(sa.select(DeliveryPayload.delivery_id))] == [young]
 
 
 def test_counters_stay(installation, history, trim, operator):
     with installation.database.write() as connection:
         connection.execute(sa.insert(Counter).values(name="webhook.unknown_project", value=3))
 
-    trim(deployments=1, days=1, deliveries=1, audit_days=1)
+    trim(deployments=1, days=1, deliveries=1, delivery_days=1, audit_days=1)
 
     assert [one.value for one in operator.rows(sa.select(*Counter.__table__.columns))] == [3]
 
@@ -445,4 +469,4 @@ def test_the_audit_log_has_an_age_of_its_own(installation, trim, operator):
     ],
 )
 def test_what_is_kept_is_said_in_words(deployments, days, words):
-    assert retention.Limits(deployments, days, 0).in_words == words
+    assert retention.Limits(deployments, days, 0, 0).in_words == words

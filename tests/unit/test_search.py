@@ -12,10 +12,11 @@ from deployer import clock
 from deployer.deployments import claims, lifecycle, queue, reading, search
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.deployments.paging import FIRST, Place
-from deployer.deployments.search import Wanted
+from deployer.deployments.search import Wanted, WantedDeliveries
 from deployer.models import Delivery, Deployment
 from deployer.models.delivery import Verdict
 from deployer.models.deployment import Trigger
+from tests.support.history import History
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ def test_deliveries_have_pages_too_also_where_many_came_at_once(session, deliver
     delivered(mine, Verdict.DEPLOYED, 5)
     seen, place = [], FIRST
     while place is not None:
-        page = search.deliveries(session, mine.id, "", place, 5)
+        page = search.deliveries(session, mine.id, WantedDeliveries(), place, 5)
         seen += [one.id for one in page.rows]
         place = page.older
         if place is not None:
@@ -210,11 +211,37 @@ def test_deliveries_are_found_by_their_verdict(session, delivered, make_project)
     delivered(project, Verdict.PONG)
 
     def verdicts(wanted: str) -> list[str]:
-        return [one.verdict for one in search.deliveries(session, project.id, wanted, FIRST, 50).rows]
+        found = search.deliveries(session, project.id, WantedDeliveries(verdict=wanted), FIRST, 50)
+        return [one.verdict for one in found.rows]
 
     assert verdicts("pong") == ["pong"]
     assert verdicts("ignored") == ["ignored", "ignored"]
     assert verdicts("no such verdict") == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count"),
+    [
+        (WantedDeliveries(event="push"), 3),
+        (WantedDeliveries(branch="next"), 1),
+        (WantedDeliveries(branch="v1"), 1),
+        (WantedDeliveries(branch="refs/heads/next"), 1),
+        (WantedDeliveries(branch="ne"), 0),
+        (WantedDeliveries(text="OTHER branch"), 3),
+        (WantedDeliveries(text="1111"), 3),
+        (WantedDeliveries(text="heads/NEXT"), 1),
+        (WantedDeliveries(text="%"), 0),
+        (WantedDeliveries(branch="next", text="v1"), 0),
+    ],
+)
+def test_deliveries_are_found_by_event_branch_and_text(session, installation, make_project, wanted, count):
+    project = make_project()
+    history = History(installation.database, project)
+    for ref in ("refs/heads/main", "refs/heads/next", "refs/tags/v1"):
+        history.delivery(ref=ref)
+
+    assert len(search.deliveries(session, project.id, wanted, FIRST, 50).rows) == count
+    assert search.events(session, project.id) == ["push"]
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.2", "123." + "z" * 36, "9" * 20 + "." + "0" * 36, "5"])
@@ -241,8 +268,12 @@ def test_lists_are_read_by_their_indices(session, installation, make_project):
     found(session, project="app")
     assert not [plan for plan in plans if "SCAN deployments" in plan or "TEMP B-TREE" in plan]
     plans.clear()
-    search.deliveries(session, project.id, "", FIRST, 50)
-    assert plans[0].startswith("SEARCH deliveries USING INDEX ix_deliveries_project_received (project_id=?)")
+    for wanted in (WantedDeliveries(), WantedDeliveries("ignored", "push", "main", "1111")):
+        search.deliveries(session, project.id, wanted, FIRST, 50)
+    search.events(session, project.id)
+    reading.last_right_delivery(session, project.id)
+    assert len([plan for plan in plans if "ix_deliveries_project_received (project_id=?)" in plan]) == 4
+    assert not [plan for plan in plans if "SCAN deliveries" in plan or "FOR ORDER BY" in plan]
     # The home page's two, which every open one asks for at each change.
     plans.clear()
     reading.newest_of_each(session)

@@ -8,10 +8,13 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+_STRATEGY = sa.Enum("checkout", "release", name="strategy", native_enum=False, length=16)
+_PHASE = sa.Enum("build", "activate", name="phase", native_enum=False, length=16)
+
 
 def upgrade() -> None:
     with op.batch_alter_table("projects") as projects:
-        projects.add_column(sa.Column("strategy", sa.String(length=16), nullable=False, server_default="checkout"))
+        projects.add_column(sa.Column("strategy", _STRATEGY, nullable=False, server_default="checkout"))
         projects.add_column(sa.Column("keep_releases", sa.Integer(), nullable=False, server_default="5"))
         projects.add_column(sa.Column("shared_paths", sa.Text(), nullable=False, server_default=""))
         projects.add_column(sa.Column("current_release_id", sa.String(length=36), nullable=True))
@@ -22,8 +25,8 @@ def upgrade() -> None:
         projects.add_column(sa.Column("health_interval_s", sa.Integer(), nullable=False, server_default="2"))
         projects.add_column(sa.Column("health_deadline_s", sa.Integer(), nullable=False, server_default="60"))
     with op.batch_alter_table("steps") as steps:
-        steps.add_column(sa.Column("phase", sa.String(length=16), nullable=False, server_default="build"))
-    op.add_column("commands", sa.Column("phase", sa.String(length=16), nullable=True))
+        steps.add_column(sa.Column("phase", _PHASE, nullable=False, server_default="build"))
+    op.add_column("commands", sa.Column("phase", _PHASE, nullable=True))
     op.add_column("deployments", sa.Column("release_id", sa.String(length=36), nullable=True))
     op.add_column("deployments", sa.Column("former_release_id", sa.String(length=36), nullable=True))
     op.create_table(

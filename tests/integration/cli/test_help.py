@@ -8,7 +8,19 @@ from click.testing import CliRunner
 from deployer.cli.main import cli
 
 COMMANDS = [
-    *("serve", "web", "runner", "link", "project create", "project list", "deploy", "cancel", "audit", "doctor"),
+    *(
+        "serve",
+        "web",
+        "runner",
+        "link",
+        "project create",
+        "project list",
+        "deploy",
+        "cancel",
+        "deliveries",
+        "audit",
+        "doctor",
+    ),
     *("backup", "restore"),
     *("user create", "user list", "user invite", "user remove", "user role", "user reset-password", "user reset-2fa"),
 ]

@@ -16,6 +16,7 @@ from deployer.models.notification import Notification, NotificationStatus, Occas
 from deployer.servers import ServerInput
 from tests.support import authenticator
 from tests.support.browser import Answer, Browser
+from tests.support.history import History
 from tests.support.routes import rules
 from tests.support.ssh_server import SSHD, SshServer
 from tests.support.standing import PASSWORD, USER, logged_in, make_user
@@ -46,6 +47,13 @@ class Scene:
         project = self.operator.make_project(self.repository.url, name=f"walk-{next(_numbers)}")
         self.operator.set_variable(project, "NODE_ENV", "production")
         return self.operator.change(project)
+
+    def delivery(self) -> tuple[str, str]:
+        """A push that was ignored: its project's name, and its id."""
+        project = self.project()
+        body = b'{"ref": "refs/heads/next"}'
+        delivery_id = History(self.operator.database, project).delivery(ref="refs/heads/next", payload=body)
+        return project.name, delivery_id
 
     def user(self) -> str:
         return make_user(self.daemon, f"walker-{next(_numbers)}", is_admin=False).id
@@ -207,6 +215,12 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ),
     ("projects.rotate_secret", "webhook_secret.renewed"): lambda scene: scene.post(
         f"/projects/{scene.project().name}/secret"
+    ),
+    ("projects.send_test_delivery", "delivery.test_sent"): lambda scene: scene.post(
+        f"/projects/{scene.project().name}/deliveries/test"
+    ),
+    ("projects.replay_delivery", "delivery.replayed"): lambda scene: scene.post(
+        "/projects/{}/deliveries/{}/replay".format(*scene.delivery())
     ),
     ("projects.make_deploy_key", "deploy_key.made"): lambda scene: scene.post(
         f"/projects/{scene.project().name}/deploy-key"

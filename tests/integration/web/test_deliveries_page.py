@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import sqlalchemy as sa
 
@@ -49,7 +51,7 @@ def test_each_delivery_says_what_became_of_it_and_why(forge, page_of):
     ]
 
 
-def test_a_delivery_shows_its_facts_its_headers_and_the_deployment_it_led_to(forge, page_of, operator):
+def test_a_delivery_shows_its_facts_its_headers_and_the_deployment_it_led_to(forge, page_of, operator, member):
     forge.push(guid="abc-def")
     deployment = operator.deployments()[-1]
     operator.wait_for_end(deployment.id)
@@ -61,31 +63,48 @@ def test_a_delivery_shows_its_facts_its_headers_and_the_deployment_it_led_to(for
     assert {"push", "refs/heads/main", "1234567"} <= {
         one.words for one in row.find(class_="facts").walk() if one.words
     }
-    headers = {one.find("dt").words: one.find("dd").words for one in row.find("dl").find_all("div")}
+    page = member.get(row.find("a", class_="more-of-it").attributes["href"]).page
+    assert page.find("a", class_="ref").words == f"DEP-{deployment.number:04d}"
+    headers = {
+        one.find("dt").words: one.find("dd").words for one in page.find("dl", class_="header-list").find_all("div")
+    }
     assert headers["X-GitHub-Delivery"] == "abc-def"
     assert headers["User-Agent"] == "GitHub-Hookshot/044aadd"
     assert headers["From"] == "127.0.0.1"
     assert not [name for name in headers if "signature" in name.lower()]
 
 
-def test_a_header_cannot_bring_markup_onto_the_page(forge, page_of, member, project):
-    forge.send(b"{}", event="<b>ping</b>", User_Agent="<script>alert(1)</script>")
+def test_neither_a_header_nor_a_payload_can_bring_markup_onto_the_page(forge, page_of, member):
+    bad = "<script>alert(1)</script>"
+    forge.send(json.dumps({"x": bad}).encode(), event="<b>ping</b>", User_Agent=bad)
 
     (row,) = page_of().find_all("li", class_="delivery")
+    page = member.get(row.find("a", class_="more-of-it").attributes["href"]).page
 
-    assert row.find_all("script") == []
-    assert "<script>alert(1)</script>" in row.text
+    assert row.find_all("b") == []
+    assert page.find("dl", class_="header-list").find_all("script") == []
+    assert bad in page.find("dl", class_="header-list").text
+    assert page.find("pre", class_="payload").find_all("script") == []
+    assert bad in page.find("pre", class_="payload").text
 
 
-def test_they_are_filtered_by_verdict(forge, page_of):
+def test_they_are_filtered_by_verdict_event_branch_and_text(forge, page_of):
     forge.event("ping")
-    forge.push(ref="refs/heads/next")
+    forge.push(ref="refs/heads/next", after="abcdef" + "0" * 34)
+    forge.push(ref="refs/tags/v1")
 
     assert [verdict for verdict, _ in rows(page_of("?verdict=pong"))] == ["pong"]
+    assert [verdict for verdict, _ in rows(page_of("?event=ping"))] == ["pong"]
+    assert len(rows(page_of("?branch=next"))) == 1
+    assert len(rows(page_of("?branch=v1"))) == 1
+    assert len(rows(page_of("?text=ABCDEF"))) == 1
+    assert len(rows(page_of("?text=tag+v1+IGNORED"))) == 1
+    assert rows(page_of("?event=push&branch=next&text=v1")) == []
+    assert rows(page_of("?verdict=nonsense")) == []
     nothing = page_of("?verdict=duplicate")
-    assert nothing.find("h2", id="none").words == "No delivery was duplicate"
+    assert nothing.find("h2", id="none").words == "Nothing matches"
     assert "Show all deliveries" in [one.words for one in nothing.find_all("a")]
-    assert [one.words for one in nothing.find_all("a", aria_current="true")] == ["duplicate"]
+    assert [one.words for one in nothing.find_all("option", selected="")] == ["duplicate"]
 
 
 def test_without_any_the_page_leads_to_the_webhook(page_of, project):
@@ -95,11 +114,11 @@ def test_without_any_the_page_leads_to_the_webhook(page_of, project):
     assert f"/projects/{project.name}#webhook" in [one.attributes["href"] for one in page.find_all("a")]
 
 
-def test_pages_keep_the_verdict_and_lead_back(forge, page_of, member):
+def test_pages_keep_the_filter_and_lead_back(forge, page_of, member):
     for _ in range(deliveries.SHOWN + 3):
         forge.event("issues")
     forge.event("ping")
-    first = page_of("?verdict=ignored")
+    first = page_of("?verdict=ignored&event=issues&text=only")
     (older,) = first.find_all("a", rel="next")
 
     second = member.get(older.attributes["href"]).page

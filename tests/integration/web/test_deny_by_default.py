@@ -9,6 +9,7 @@ from deployer import accounts, clock, invitations, servers, sessions
 from deployer.models import Notification, Server
 from deployer.models.notification import NotificationStatus, Occasion
 from deployer.servers import ServerInput
+from tests.support.history import History
 from tests.support.routes import OPEN, addresses
 from tests.support.standing import MEMBER, USER
 
@@ -16,7 +17,7 @@ LOOKS = {"polled_at", "polled_sha", "poll_error"}
 """What the runner writes of a project by itself."""
 
 
-def filled(rule: str, project, deployment_id: str, people: dict[str, str]) -> str:
+def filled(rule: str, project, deployment_id: str, delivery_id: str, people: dict[str, str]) -> str:
     """The address of things that are really there: not to be found would be no proof."""
     for name, value in people.items():
         rule = rule.replace(f"<{name}>", value)
@@ -26,6 +27,7 @@ def filled(rule: str, project, deployment_id: str, people: dict[str, str]) -> st
         .replace("<server_name>", project.server.name)
         .replace("<variable_id>", project.variables[0].id)
         .replace("<notification_id>", deployment_id)
+        .replace("<delivery_id>", delivery_id)
     )
 
 
@@ -72,10 +74,11 @@ def test_every_route_but_the_open_ones_refuses_strangers(stranger, subject, oper
     # Its server's host key is not trusted, so it ends at once.
     deployment = operator.wait_for_end(deployment_id)
     owe(operator, deployment_id)
+    delivery_id = History(operator.database, subject).delivery(payload=b"{}")
     closed = [(method, rule) for method, rule in addresses() if rule not in OPEN]
     assert len(closed) > 30
     for method, rule in closed:
-        path = filled(rule, subject, deployment_id, people)
+        path = filled(rule, subject, deployment_id, delivery_id, people)
         assert "<" not in path
         for headers in ({}, {"Sec-Fetch-Site": "same-origin"}, {"Accept": "application/json"}):
             answer = stranger.request(method, path, headers=headers)
@@ -122,6 +125,7 @@ def test_reading_changes_nothing(member, subject, operator, running, people):
                 "recovery_codes",
                 "audit_events",
                 "deliveries",
+                "delivery_payloads",
                 "settings",
                 "notifications",
             )
@@ -132,8 +136,11 @@ def test_reading_changes_nothing(member, subject, operator, running, people):
             ]
 
     owe(operator, running)
+    delivery_id = History(operator.database, subject).delivery(payload=b"{}")
     before = stored()
     for method, rule in addresses():
         if method in ("GET", "HEAD", "OPTIONS") and not rule.endswith("/stream"):
-            member.request(method, filled(rule, subject, running, people).replace("<path:filename>", "deployer.css"))
+            member.request(
+                method, filled(rule, subject, running, delivery_id, people).replace("<path:filename>", "deployer.css")
+            )
     assert stored() == before

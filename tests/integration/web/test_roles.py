@@ -22,6 +22,7 @@ MEMBERS_MAY = {
     ("POST", "/projects/<name>/deploy"),
     ("POST", "/projects/<name>/rollback"),
     ("GET", "/projects/<name>/deliveries"),
+    ("GET", "/projects/<name>/deliveries/<delivery_id>"),
     ("GET", "/deployments"),
     ("GET", "/changes/stream"),
     ("GET", "/deployments/<deployment_id>"),
