@@ -22,9 +22,9 @@ NEEDED = ("date", "getent", "head", "sh", "sleep", "sort", "tr")
 
 
 class _Site(BaseHTTPRequestHandler):
-    """``/204`` answers so, ``/redirect`` leads to what is well, ``/slow`` never ends, ``/second`` is well once asked."""
+    """``/204`` answers so, ``/redirect`` leads to what is well, ``/slow`` takes long, ``/second`` is well once asked."""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         server: Any = self.server
         server.asked.append(self.path)
         if self.path == "/slow":
