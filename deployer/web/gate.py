@@ -20,6 +20,7 @@ MEMBERS_MAY = frozenset(
         "dashboard.home",
         "projects.show",
         "projects.deliveries",
+        "projects.variables",
         "deployments.index",
         "deployments.show",
         "session_api.show",

@@ -19,7 +19,11 @@ for _rule, _name, _view, _methods in (
     ("/new", "create", project_form.create, ["GET", "POST"]),
     ("/<name>/edit", "edit", project_form.edit, ["GET", "POST"]),
     ("/<name>/deliveries", "deliveries", deliveries.show, ["GET"]),
+    ("/<name>/variables", "variables", variables.show, ["GET"]),
     ("/<name>/variables", "set_variable", variables.set_variable, ["POST"]),
+    ("/<name>/variables/import", "import_variables", variables.import_variables, ["POST"]),
+    ("/<name>/variables/export", "export_variables", variables.export_variables, ["GET"]),
+    ("/<name>/variables/file", "set_variables_file", variables.set_file, ["POST"]),
     ("/<name>/variables/<variable_id>", "change_variable", variables.change_variable, ["POST"]),
     ("/<name>/variables/<variable_id>/delete", "remove_variable", variables.remove_variable, ["POST"]),
 ):
@@ -108,7 +112,7 @@ def check_access(name: str) -> ResponseReturnValue:
     url, branch, secrets = (
         project.repository_url,
         project.branch,
-        project_secrets.open_secrets(project, parts.vault),
+        project_secrets.read_secrets(orm.session(), project, parts.vault),
     )
     # The question may take seconds: no snapshot of the database is held open meanwhile.
     orm.session().rollback()

@@ -25,7 +25,7 @@ def clipboard(page: Page) -> str:
 def secret_of(operator: Operator, name: str) -> str:
     with operator.database.write_session() as session:
         project = projects.find(session, name)
-        return project_secrets.open_secrets(project, operator.installation.vault).webhook_secret.decode()
+        return project_secrets.webhook_secret(project, operator.installation.vault).decode()
 
 
 def test_copy_buttons_copy_the_address_and_the_revealed_secret(
