@@ -1,9 +1,9 @@
 """The exchange of the key for a new one: everything that is sealed is sealed anew.
 
-It can be cut off at any instant. First the key file holds both keys, so that whatever the database holds can be opened;
-then one transaction seals everything with the new one; then the file holds that alone. Web and runner go on meanwhile:
-they seal within write transactions, which come before this one or see the new key, and look at the file again where
-something does not open.
+It can be cut off at any instant. First the key file holds both keys, so that whatever the database holds can be
+opened; then one transaction seals everything with the new one; then the file holds that alone. Web and runner go on
+meanwhile: they seal within write transactions, which come before this one or see the new key, and look at the file
+again where something does not open.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def set_variable(
     if project and project.variables_file:
         problem = variables_file.value_problem(project.variables_format, value)
         if problem:
-            raise InvalidInput({"value": _not_in_the_file(name, problem, project.variables_format)})
+            raise InvalidInput({"value": not_in_the_file(name, problem, project.variables_format)})
     own = of_scope(session, project)
     variable = next((one for one in own if one.name == name), None)
     if variable is None:
@@ -216,11 +216,11 @@ def file_problem(project: Project, file_format: str, of_all: Sequence[Variable],
     for one in given(project, of_all):
         problem = variables_file.value_problem(file_format, value(one.variable, vault))
         if problem:
-            return _not_in_the_file(one.variable.name, problem, file_format)
+            return not_in_the_file(one.variable.name, problem, file_format)
     return None
 
 
-def _not_in_the_file(name: str, problem: str, file_format: str) -> str:
-    mend = "write the file as JSON, or change the value" if file_format == FileFormat.DOTENV else "change the value"
-    label = "a dotenv" if file_format == FileFormat.DOTENV else "a JSON"
-    return f"{name} cannot be written into {label} file: {problem}. Either {mend}.".replace("Either change", "Change")
+def not_in_the_file(name: str, problem: str, file_format: str) -> str:
+    if file_format == FileFormat.DOTENV:
+        return f"{name} cannot be written into a dotenv file: {problem}. Write the file as JSON, or change the value."
+    return f"{name} cannot be written into a JSON file: {problem}. Change the value."

@@ -93,6 +93,19 @@ def _built_in(
             raise GitError(COMMIT_NEEDS_BARE_PULL)
     elif working_copy is None or not working_copy.is_on_branch(branch):
         yield one(CommandKind.CLONE, f"git clone --branch {branch} {project.repository_url}")
+    yield from variables_file_step(project, config)
+
+
+def variables_file_step(project: Project, config: Config) -> Iterator[dict[str, Any]]:
+    """The built-in command that writes the variables into a file, for a project that wants it: to be run where the
+    commit is, before the first of the project's steps there."""
+    if project.variables_file:
+        yield {
+            "kind": CommandKind.VARIABLES,
+            "name": str(CommandKind.VARIABLES),
+            "line": f"write the variables into {project.variables_file}",
+            "timeout_s": config.git.timeout,
+        }
 
 
 def _own(deployment: Deployment, config: Config, skipped: Mapping[int, str]) -> Iterator[dict[str, Any]]:

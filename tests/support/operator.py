@@ -83,6 +83,12 @@ class Operator:
                 vault=self.installation.vault,
             )
 
+    def write_variables_into(self, project: Project, path: str, file_format: str = "dotenv") -> None:
+        with self.database.write_session() as session:
+            of_all = variables.of_all_projects(session.connection())
+            found = projects.find(session, project.id)
+            variables.set_file(found, path, file_format, of_all, self.installation.vault)
+
     def set_https_token(self, project: Project, token: str) -> None:
         with self.database.write_session() as session:
             project_secrets.set_https_token(projects.find(session, project.id), token, self.installation.vault)
