@@ -149,9 +149,14 @@ class Visit:
             return file.read(_MAX_ANSWER_BYTES)
 
     def _complaint(self, code: int, words: Path) -> GitError:
+        margin = self._redactor.longest
         with words.open("rb") as file:
-            file.seek(max(0, words.stat().st_size - _SHOWN_OUTPUT))
-            said = self._redactor.whole(file.read()).decode("utf-8", "replace").strip()
+            start = max(0, words.stat().st_size - _SHOWN_OUTPUT - margin)
+            file.seek(start)
+            end = file.read()
+        # Cut where no secret is cut in two: its second half could not be told from other text.
+        end = end[self._redactor.cut_after(end, margin) :] if start else end
+        said = self._redactor.whole(end).decode("utf-8", "replace").strip()
         if any(file.lstat().st_size >= MAX_FILE_BYTES for file in self._folder.rglob("*")):
             return GitError(f"The repository holds more than {MAX_FILE_BYTES // 1024 // 1024} MiB.")
         return GitError(

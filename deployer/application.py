@@ -30,6 +30,7 @@ from deployer.web import (
     settings,
     text,
     users,
+    variables,
 )
 from deployer.web.context import orm
 
@@ -76,6 +77,7 @@ def create_app(installation: Installation) -> Flask:
         mail,
         users,
         audit,
+        variables,
         health,
         session_api,
         streams,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
 
-from deployer import counters
+from deployer import counters, key_rotation
 from deployer.deployments import reading
 from deployer.errors import KeyFileError, StorageUnavailable
 from deployer.installation import DataDir, Installation
@@ -197,7 +197,7 @@ def _key(installation: Installation) -> Check:
     path = installation.data_dir.key_file
     mend = "Restore it from a backup before the next start: what is encrypted needs it."
     try:
-        key = keyfile.load(path)
+        keys = keyfile.load_all(path)
     except KeyFileError as error:
         if not path.exists():
             words = f"The key file is missing. {mend}"
@@ -208,9 +208,13 @@ def _key(installation: Installation) -> Check:
         else:
             words = f"The key file is damaged, or cannot be read. {mend}"
         return Check("key", False, words, str(error))
-    if key != installation.key:
-        return Check("key", False, f"The key file holds another key than at the start. {mend}", "another key")
-    return Check("key", True, "It is the one of the start.")
+    if installation.key in keys:
+        return Check("key", True, "It is the one of the start.")
+    # A database that cannot be read is told by its own check.
+    with contextlib.suppress(DBAPIError), installation.database.read() as connection:
+        if not key_rotation.is_rotated_to(connection, keys[0]):
+            return Check("key", False, f"The key file holds another key than at the start. {mend}", "another key")
+    return Check("key", True, "It is the one of the last rotation.")
 
 
 class RunnerWatch:

@@ -28,6 +28,7 @@ class DataDir:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.key_file = root / "key"
+        self.key_lock = root / "key.lock"
         self.database = root / "deployer.db"
         self.runner_lock = root / "runner.lock"
         self.host_file = root / "host"
@@ -122,7 +123,7 @@ class Installation:
         self.config = config
         self.data_dir = data_dir
         self.key = key
-        self.vault = Vault(key)
+        self.vault = Vault(keyfile.KeyFile(data_dir.key_file))
         self.database = Database(config)
 
     @classmethod

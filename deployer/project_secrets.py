@@ -1,13 +1,16 @@
-"""What a project keeps sealed: its webhook secret, deploy key, token and variables."""
+"""What a project keeps sealed: its webhook secret, deploy key and token; and all of it opened, with its variables."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deployer import clock
-from deployer.errors import InvalidInput, NotFound, as_sentence
-from deployer.executors.base import variable_problem
+from sqlalchemy.orm import Session
+
+from deployer import clock, variables
+from deployer.errors import InvalidInput
+from deployer.executors.base import encode
 from deployer.models.project import Project, Variable
 from deployer.security import deploy_keys
 from deployer.security.redaction import MIN_SECRET_BYTES
@@ -47,50 +50,20 @@ def set_https_token(project: Project, token: str, vault: Vault) -> None:
     project.updated_at = clock.now()
 
 
-def set_variable(project: Project, name: str, value: str, *, secret: bool, vault: Vault) -> None:
-    """Give the project's commands ``name=value``; an earlier value is replaced. Raises InvalidInput."""
-    problem = variable_problem(name, value)
-    if problem:
-        raise InvalidInput(
-            {"variable_name" if "name" in problem or "shell" in problem else "value": as_sentence(problem)}
-        )
-    if name.startswith(("DEPLOY_", "DEPLOYER_")):
-        raise InvalidInput({"variable_name": "Names that begin with DEPLOY_ and DEPLOYER_ are Deployer's own."})
-    if secret and len(value.encode("utf-8", "surrogateescape")) < MIN_SECRET_BYTES:
-        raise InvalidInput(
-            {"value": f"A secret has at least {MIN_SECRET_BYTES} bytes; a shorter one cannot be hidden in logs."}
-        )
-    variable = next((one for one in project.variables if one.name == name), None)
-    if variable is None:
-        variable = Variable(id=clock.new_id(), name=name)
-        project.variables.append(variable)
-    sealed = vault.seal(value.encode("utf-8", "surrogateescape"), place(project.id, f"variable:{name}"))
-    variable.plain_value = None if secret else value
-    variable.secret_value = sealed if secret else None
-    project.updated_at = clock.now()
-
-
-def find_variable(project: Project, variable_id: str) -> Variable:
-    """Raises NotFound."""
-    variable = next((one for one in project.variables if one.id == variable_id), None)
-    if variable is None:
-        raise NotFound("Variable not found")
-    return variable
-
-
-def remove_variable(project: Project, variable_id: str) -> None:
-    project.variables[:] = [variable for variable in project.variables if variable.id != variable_id]
-
-
 @dataclass(frozen=True, repr=False)
 class ProjectSecrets:
-    """A project's secrets, opened. Never shown by repr."""
+    """A project's secrets, opened. Never shown by repr.
+
+    ``variables`` are those that its commands get, whichever scope they are of; ``hidden`` the values of secret ones
+    that its own take the place of: they are secrets still.
+    """
 
     webhook_secret: bytes
     https_token: str | None
     deploy_key: bytes | None
     variables: dict[str, str]
     secret_variables: frozenset[str]
+    hidden: tuple[str, ...] = ()
 
     def to_redact(self) -> list[bytes]:
         """Everything that must not appear in a log. What is too short to hide was refused when it was entered."""
@@ -99,27 +72,34 @@ class ProjectSecrets:
             found.append(self.https_token.encode())
         if self.deploy_key:
             found.append(self.deploy_key)
-        found += [self.variables[name].encode("utf-8", "surrogateescape") for name in self.secret_variables]
-        return found
+        found += [encode(self.variables[name]) for name in self.secret_variables]
+        return found + [encode(value) for value in self.hidden]
 
 
-def open_secrets(project: Project, vault: Vault) -> ProjectSecrets:
-    """Raises SecretUnreadable when the key file is not the one that they were sealed with."""
+def open_secrets(project: Project, of_all: Sequence[Variable], vault: Vault) -> ProjectSecrets:
+    """``of_all`` are the variables of all projects. Raises SecretUnreadable when the key file is not the one that
+    they were sealed with."""
 
     def opened(sealed: bytes | None, what: str) -> bytes | None:
         return None if sealed is None else vault.open(sealed, place(project.id, what))
 
     token = opened(project.https_token, "https_token")
-    variables = {}
-    for variable in project.variables:
-        secret = opened(variable.secret_value, f"variable:{variable.name}")
-        variables[variable.name] = (
-            variable.plain_value or "" if secret is None else secret.decode("utf-8", "surrogateescape")
-        )
+    given = [one.variable for one in variables.given(project, of_all)]
     return ProjectSecrets(
-        webhook_secret=vault.open(project.webhook_secret, place(project.id, "webhook_secret")),
+        webhook_secret=webhook_secret(project, vault),
         https_token=token.decode() if token else None,
         deploy_key=opened(project.deploy_key_private, "deploy_key"),
-        variables=variables,
-        secret_variables=frozenset(variable.name for variable in project.variables if variable.is_secret),
+        variables={one.name: variables.value(one, vault) for one in given},
+        secret_variables=frozenset(one.name for one in given if one.is_secret),
+        hidden=tuple(variables.value(one, vault) for one in of_all if one.is_secret and one not in given),
     )
+
+
+def read_secrets(session: Session, project: Project, vault: Vault) -> ProjectSecrets:
+    """The same, with the variables of all projects that are stored now."""
+    return open_secrets(project, variables.of_all_projects(session.connection()), vault)
+
+
+def webhook_secret(project: Project, vault: Vault) -> bytes:
+    """Raises SecretUnreadable."""
+    return vault.open(project.webhook_secret, place(project.id, "webhook_secret"))

@@ -82,7 +82,7 @@ def create(session: Session, given: ServerInput, vault: Vault) -> Server:
     now = clock.now()
     server = Server(
         id=server_id,
-        private_key=vault.seal(private, _place(server_id)),
+        private_key=vault.seal(private, place(server_id)),
         public_key=public,
         created_at=now,
         updated_at=now,
@@ -184,7 +184,7 @@ def exists(connection: sa.Connection, server_id: str) -> bool:
 def make_key(server: Server, vault: Vault) -> None:
     """A new key; the earlier one is forgotten."""
     private, public = deploy_keys.generate(f"deployer:{server.name}")
-    server.private_key = vault.seal(private, _place(server.id))
+    server.private_key = vault.seal(private, place(server.id))
     server.public_key = public
     server.tested_at = server.test_report = None
     server.updated_at = clock.now()
@@ -259,10 +259,10 @@ def address_of(server: Server, vault: Vault) -> Address:
         port=server.port,
         username=server.username,
         host_key=server.host_key,
-        private_key=vault.open(server.private_key, _place(server.id)),
+        private_key=vault.open(server.private_key, place(server.id)),
     )
 
 
-def _place(server_id: str) -> str:
+def place(server_id: str) -> str:
     """Where a server's key is stored, as the vault binds it."""
     return f"server:{server_id}:private_key"

@@ -50,15 +50,15 @@ def provisioning_address(secret: str, username: str, host: str) -> str:
 
 def seal(secret: str, user_id: str, vault: Vault) -> bytes:
     """The secret as it is stored, and as a set-up that is not confirmed yet carries it."""
-    return vault.seal(secret.encode(), _place(user_id))
+    return vault.seal(secret.encode(), place(user_id))
 
 
 def unseal(sealed: bytes, user_id: str, vault: Vault) -> str:
     """Raises SecretUnreadable."""
-    return vault.open(sealed, _place(user_id)).decode()
+    return vault.open(sealed, place(user_id)).decode()
 
 
-def _place(user_id: str) -> str:
+def place(user_id: str) -> str:
     return f"user:{user_id}:totp_secret"
 
 
@@ -68,7 +68,8 @@ def switch_on(session: Session, user_id: str, sealed: bytes, code: str, vault: V
     Raises InvalidInput where the code is not the secret's at this moment, InvalidTransition where it is on already.
     """
     try:
-        steps = _steps_of(unseal(sealed, user_id, vault), code)
+        secret = unseal(sealed, user_id, vault)
+        steps = _steps_of(secret, code)
     except SecretUnreadable as error:
         raise InvalidInput({"code": "This set-up is no longer good. Begin it again."}) from error
     if not steps:
@@ -78,7 +79,8 @@ def switch_on(session: Session, user_id: str, sealed: bytes, code: str, vault: V
     done = session.connection().execute(
         sa.update(User)
         .where(User.id == user_id, User.totp_secret.is_(None))
-        .values(totp_secret=sealed, totp_last_step=max(steps))
+        # Sealed anew: the key may have been exchanged since the set-up began.
+        .values(totp_secret=seal(secret, user_id, vault), totp_last_step=max(steps))
         .returning(User.id)
     )
     if done.first() is None:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from deployer import __version__, access, audit, outbound, project_secrets, webhook_answers
 from deployer.audit import Actor
@@ -67,9 +68,9 @@ class Outcome:
     delivery_id: str | None = None
 
 
-def target(project: Project, url: str, vault: Vault) -> Target:
+def target(session: Session, project: Project, url: str, vault: Vault) -> Target:
     """Raises SecretUnreadable."""
-    secrets = project_secrets.open_secrets(project, vault)
+    secrets = project_secrets.read_secrets(session, project, vault)
     return Target(url, project.id, project.name, project.repository_url, project.branch, secrets)
 
 

@@ -24,7 +24,7 @@ from deployer.backups import archive, single_file
 from deployer.config import Config
 from deployer.db import Database, reason
 from deployer.errors import BackupError, StorageUnavailable
-from deployer.installation import DataDir
+from deployer.installation import DataDir, exclusive
 
 WORK = ".deployer-backup-"
 """What the folder in which a backup is made is called, and something random."""
@@ -65,11 +65,16 @@ def make(config: Config, target: Path | IO[bytes], actor: Actor, *, with_key: bo
         for left in folder.glob(f"{WORK}*"):
             scratch.remove(left)
         # The folder is ours alone (0700), and on the disk where the file is to be.
-        with scratch.held(folder, WORK) as work:
+        with scratch.held(folder, WORK) as work, _key_kept(data_dir) if with_key else contextlib.nullcontext():
             size = _write(config, work, target, with_key=with_key, force=force)
     except (OSError, sqlite3.Error) as error:
         raise BackupError(f"The backup could not be written to {name}: {error}.") from error
     return Made(size, _note(config, actor, name, "with the key" if with_key else "without the key"))
+
+
+def _key_kept(data_dir: DataDir) -> contextlib.AbstractContextManager[None]:
+    """Nobody exchanges the key meanwhile: it is the one of the database that is copied."""
+    return exclusive(data_dir.key_lock)
 
 
 def _note(config: Config, actor: Actor, name: str, detail: str) -> str:

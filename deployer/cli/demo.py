@@ -69,7 +69,7 @@ def _push_and_watch(config: Config, repository: Path) -> int:
         project = projects.create(
             session, wanted, config=config, data_dir=installation.data_dir, vault=installation.vault
         )
-        secret = project_secrets.open_secrets(project, installation.vault).webhook_secret
+        secret = project_secrets.webhook_secret(project, installation.vault)
         url = f"{config.public_url}/webhook/{project.id}"
     _heading("A push, signed as GitHub signs it")
     sha = _commit(repository, "Hello, Deployer")

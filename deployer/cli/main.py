@@ -10,7 +10,20 @@ from typing import Any
 import click
 
 from deployer import __version__
-from deployer.cli import audit, backup, deliveries, deployments, doctor, env, logs, mail, projects, servers, users
+from deployer.cli import (
+    audit,
+    backup,
+    deliveries,
+    deployments,
+    doctor,
+    env,
+    key,
+    logs,
+    mail,
+    projects,
+    servers,
+    users,
+)
 from deployer.cli.context import Context
 from deployer.errors import DeployerError
 
@@ -135,6 +148,7 @@ for _command in (
     logs.logs,
     mail.mail,
     audit.audit,
+    key.key,
     backup.backup,
     backup.restore,
     doctor.doctor,

@@ -41,7 +41,7 @@ def create(context: Context, name: str, repo: str, branch: str, as_json: bool, g
         made = projects.create(
             session, wanted, config=context.config, data_dir=installation.data_dir, vault=installation.vault
         )
-        secret = project_secrets.open_secrets(made, installation.vault).webhook_secret.decode()
+        secret = project_secrets.webhook_secret(made, installation.vault).decode()
         facts = {
             "id": made.id,
             "webhook_url": f"{context.config.public_url}/webhook/{made.id}",

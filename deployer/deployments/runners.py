@@ -27,7 +27,7 @@ STALE_AFTER = timedelta(seconds=15)
 
 FORGOTTEN_AFTER = timedelta(days=30)
 
-ON_THE_SERVER = (CommandKind.CHECKOUT, CommandKind.CLONE, CommandKind.STEP)
+ON_THE_SERVER = (CommandKind.CHECKOUT, CommandKind.CLONE, CommandKind.VARIABLES, CommandKind.STEP)
 """What runs on a project's server, if it has one, and not on the host of the runner."""
 
 _runners = table_of(Runner)

@@ -53,6 +53,7 @@ class CommandKind(StrEnum):
     FETCH = "fetch"  # built in: the forge's branches into the project's mirror
     SEND = "send"  # built in: the mirror's branches to the project's server
     CHECKOUT = "checkout"  # built in: the commit from the mirror into the working copy
+    VARIABLES = "variables"  # built in: the variables into a file where the steps run
     CLONE = "clone"  # built in: the working copy of a project that pulls by itself
     RELEASE = "release"  # built in: a release's directory, with the commit
     SWITCH = "switch"  # built in: a release becomes the current one

@@ -8,7 +8,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from deployer.models.base import Base
+from deployer.models.base import Base, partial
 from deployer.models.server import Server
 
 
@@ -24,6 +24,13 @@ class Phase(StrEnum):
 
     BUILD = "build"  # before the release becomes the current one, in its directory
     ACTIVATE = "activate"  # after it, in ``current``; also when a former release is gone back to
+
+
+class FileFormat(StrEnum):
+    """How variables are written into a file."""
+
+    DOTENV = "dotenv"  # NAME='value' lines, read alike by sh and by dotenv libraries
+    JSON = "json"  # one object of texts
 
 
 class Project(Base):
@@ -53,6 +60,12 @@ class Project(Base):
     health_interval_s: Mapped[int] = mapped_column(default=2)
     health_deadline_s: Mapped[int] = mapped_column(default=60)
     shell: Mapped[str] = mapped_column(sa.String(8), default="sh")
+    # The file that its variables are written into before the steps run, relative to where they do; None is none.
+    variables_file: Mapped[str | None] = mapped_column(sa.String(1024))
+    variables_format: Mapped[FileFormat] = mapped_column(
+        sa.Enum(FileFormat, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e]),
+        default=FileFormat.DOTENV,
+    )
     auto_deploy: Mapped[bool] = mapped_column(default=True)
     cancel_running: Mapped[bool] = mapped_column(default=False)
     # Whether a deployment that was interrupted is run again by itself.
@@ -123,11 +136,14 @@ class Variable(Base):
     __tablename__ = "variables"
     __table_args__ = (
         sa.UniqueConstraint("project_id", "name"),
+        # Rows without a project are no duplicates of each other to the constraint above.
+        sa.Index("uq_variables_of_all_projects", "name", unique=True, **partial("project_id IS NULL")),
         sa.CheckConstraint("(plain_value IS NULL) <> (secret_value IS NULL)", name="one_value"),
     )
 
     id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
-    project_id: Mapped[str] = mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"))
+    # None is all projects, of which one's own variable of the same name takes the place.
+    project_id: Mapped[str | None] = mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(sa.String(255))
     plain_value: Mapped[str | None] = mapped_column(sa.Text)
     secret_value: Mapped[bytes | None]

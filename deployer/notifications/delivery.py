@@ -120,7 +120,7 @@ def _send(installation: Installation, notification_id: str, delivered: list[str]
             ).one()
             delivered.extend(mail_addresses.split(notification.delivered_to or ""))
             project = notification.deployment.project
-            secrets = project_secrets.open_secrets(project, installation.vault)
+            secrets = project_secrets.read_secrets(session, project, installation.vault)
             redactor = Redactor(secrets.to_redact())
             letter = _letter(connection, notification, redactor)
             envelope = _envelope(installation, found, project.mail_to)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from deployer import clock, journal, project_secrets, servers, settings
+from deployer import clock, journal, project_secrets, servers, settings, variables
 from deployer.db import retrying
 from deployer.deployments import retry
 from deployer.deployments.command_lifecycle import PlannedCommand
@@ -65,6 +65,7 @@ class Deploy:
         with self._database.read() as connection:
             self._deployment, self._commands = job.load(connection, deployment_id)
             self._extra_path = settings.extra_path(connection)
+            self._variables_of_all = variables.of_all_projects(connection)
             self._numbering = Numbering.of(connection, deployment_id)
         self._cause: str | None = None
         self._project = self._deployment.project
@@ -101,7 +102,7 @@ class Deploy:
         name = f"{self._deployment.ref} {self._project.name}"
         log.info("%s: %s", name, "going on" if self._commands else f"started ({job.reason(self._deployment)})")
         try:
-            secrets = project_secrets.open_secrets(self._project, self._vault)
+            secrets = project_secrets.open_secrets(self._project, self._variables_of_all, self._vault)
             self._redactor = Redactor(secrets.to_redact())
             self._inputs = Inputs(
                 self._deployment,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from deployer import servers, working_copies
-from deployer.commands import git, health_check, server_repository
+from deployer import servers, variables, working_copies
+from deployer.commands import git, health_check, server_repository, variables_file
 from deployer.config import Config
+from deployer.errors import ExecutorError
 from deployer.executors.base import Run
 from deployer.installation import DataDir
 from deployer.models.deployment import Command, CommandKind, Deployment
@@ -58,6 +59,10 @@ class Inputs:
             script = git.FETCH
             environment |= git.environment(url, self._credential(files))
             environment |= git.fetch_variables(str(self._data_dir.mirror(self._project.id)), url)
+        elif command.kind is CommandKind.VARIABLES:
+            script = variables_file.WRITE
+            environment |= git.environment(None)
+            environment |= self._variables_file(self._directory_of(command), files)
         elif command.kind is CommandKind.SEND:
             script, directory = server_repository.SEND, str(self._data_dir.root)
             environment |= self._way_to_the_server(files)
@@ -98,6 +103,20 @@ class Inputs:
             interval_s=project.health_interval_s,
             deadline_s=project.health_deadline_s,
         )
+
+    def _variables_file(self, directory: str, files: dict[str, bytes]) -> dict[str, str]:
+        """What `variables_file.WRITE` needs to write the project's variables into its file in ``directory``. Raises
+        ExecutorError where the format cannot hold one."""
+        values = self._secrets.variables
+        # Switched off while the deployment waited: nothing is written then.
+        path, file_format = self._project.variables_file or "", str(self._project.variables_format)
+        if path:
+            try:
+                files |= variables_file.files(variables_file.content(file_format, values))
+            except variables_file.Inexpressible as error:
+                words = variables.not_in_the_file(error.name, error.problem, file_format)
+                raise ExecutorError(words) from error
+        return variables_file.variables(directory, path, file_format, len(values))
 
     def _script_of(self, command: Command) -> str:
         if command.kind is CommandKind.CLONE:

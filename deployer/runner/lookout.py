@@ -208,7 +208,7 @@ class Lookout:
         asked_at = clock.now()
         parts = self._installation
         with Session(self._database.engine) as session:
-            secrets = project_secrets.open_secrets(projects.find(session, project.id), parts.vault)
+            secrets = project_secrets.read_secrets(session, projects.find(session, project.id), parts.vault)
         with access.visit(project.repository_url, secrets, config=parts.config, data_dir=parts.data_dir) as visit:
             tip = visit.tip(project.branch)
         if tip is None:

@@ -122,10 +122,17 @@ def _checkout(
             raise GitError(COMMIT_NEEDS_BARE_PULL)
     elif working_copy is None or not working_copy.is_on_branch(branch):
         yield _built_in(CommandKind.CLONE, f"git clone --branch {branch} {project.repository_url}", config)
+    yield from _variables_file(project, config)
     for index, step in enumerate(project.steps):
         if index or not gives_way:
             yield {**_facts(step, config), "kind": CommandKind.STEP, "skipped_because": skipped.get(index)}
     yield from _health(project)
+
+
+def _variables_file(project: Project, config: Config) -> Iterator[dict[str, Any]]:
+    """The variables into a file, where the project wants that: to be run where the commit is, before the steps."""
+    if project.variables_file:
+        yield _built_in(CommandKind.VARIABLES, f"write the variables into {project.variables_file}", config)
 
 
 def _release(deployment: Deployment, config: Config) -> Iterator[dict[str, Any]]:
@@ -137,6 +144,7 @@ def _release(deployment: Deployment, config: Config) -> Iterator[dict[str, Any]]
         "make the release again, whose directory is gone" if is_rollback else f"make a release of {deployment.branch}"
     )
     yield _built_in(CommandKind.RELEASE, line, config)
+    yield from _variables_file(project, config)
     yield from _steps_of(project, config, Phase.BUILD)
     yield _built_in(CommandKind.SWITCH, "switch current to the release", config)
     yield from _steps_of(project, config, Phase.ACTIVATE)

@@ -109,8 +109,8 @@ class Releasing:
         return self.former.name if self.former else ""
 
     def directory_of(self, command: Command) -> str:
-        """Where a step runs, or what is asked whether the deployed is well."""
-        if command.phase is Phase.BUILD:
+        """Where a step runs, or what else looks at its files."""
+        if command.kind is CommandKind.VARIABLES or command.phase is Phase.BUILD:
             return f"{self._root}/releases/{self.name}"
         return f"{self._root}/current"
 

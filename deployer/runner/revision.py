@@ -117,6 +117,8 @@ class Revision:
     def _brings(self, command: Command, commands: Sequence[Command]) -> bool:
         """Whether it is by this command that the commit comes: a built-in one, or the project's own pull."""
         steps = [one for one in commands if one.kind is CommandKind.STEP]
+        if command.kind is CommandKind.VARIABLES:
+            return False
         is_own_pull = bool(steps) and git.pulls_itself(steps[0].line) and command.position == steps[0].position
         return command.kind not in _OF_THE_PROJECT or is_own_pull
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import copy
 import functools
+import json
 import re
 from collections.abc import Iterable
+from urllib.parse import quote
 
 MASK = b"***"
 MIN_SECRET_BYTES = 4
@@ -16,10 +18,13 @@ _MIN_LINE_BYTES = 8
 
 
 def patterns_of(secret: bytes) -> set[bytes]:
-    """The forms in which a secret shows: itself, its longer lines, and base64 in all three alignments."""
+    """The forms in which a secret shows: itself, its longer lines, as part of JSON and of an address, and base64 in
+    all three alignments."""
     # Shells take the newline from the end of what they read: "$(cat file)".
     bare = secret.strip() if len(secret.strip()) >= MIN_SECRET_BYTES else secret
     forms = {secret, bare, secret.replace(b"\n", b"\r\n")}
+    for one in (secret, bare):
+        forms |= _escaped(one)
     if b"\n" in secret:
         # A key that is indented or numbered while it is printed shows line by line.
         forms.update(line for line in secret.splitlines() if len(line) >= _MIN_LINE_BYTES)
@@ -27,10 +32,10 @@ def patterns_of(secret: bytes) -> set[bytes]:
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             for shift in range(3):
                 encoded = encode(b"\0" * shift + plain)
-                # Characters that also depend on a neighbour of the secret are left out.
+                # Characters, of six bits each, that also depend on a neighbour of the secret are left out.
                 start = (0, 2, 3)[shift]
-                whole = (shift + len(plain)) // 3 * 4
-                forms.add(encoded[start:whole])
+                end = (shift + len(plain)) * 8 // 6
+                forms.add(encoded[start:end])
         # As base64(1) and PEM break it: each line of it shows by itself.
         text = base64.b64encode(plain)
         for width in (64, 76):
@@ -38,6 +43,17 @@ def patterns_of(secret: bytes) -> set[bytes]:
                 wrapped = (text[start : start + width] for start in range(0, len(text), width))
                 forms.update(part for part in wrapped if len(part) >= _MIN_LINE_BYTES)
     return {form for form in forms if len(form) >= MIN_SECRET_BYTES}
+
+
+def _escaped(secret: bytes) -> set[bytes]:
+    """As JSON writes it into a text (RFC 8259, 7), and as an address holds it (RFC 3986, 2.1)."""
+    # What JavaScript's encodeURIComponent leaves as it is, and what Python's quote does.
+    forms = {quote(secret, safe="!'()*").encode(), quote(secret, safe="").encode()}
+    try:
+        text = secret.decode()
+    except UnicodeDecodeError:
+        return forms
+    return forms | {json.dumps(text, ensure_ascii=plain)[1:-1].encode() for plain in (False, True)}
 
 
 class Redactor:

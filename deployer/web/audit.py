@@ -89,7 +89,7 @@ def _links(session: Session, events: Sequence[AuditEvent]) -> dict[int, str]:
         "session": users,
         "login": users,
     }
-    for noun in ("project", "variable", "webhook_secret", "deploy_key", "https_token"):
+    for noun in ("project", "variable", "variables", "variables_file", "webhook_secret", "deploy_key", "https_token"):
         places[noun] = projects
     found = {event.id: places.get(event.action.partition(".")[0], {}).get(event.subject) for event in events}
     return {event_id: place for event_id, place in found.items() if place}

@@ -32,7 +32,7 @@ def send_test(name: str) -> ResponseReturnValue:
     from deployer import webhook_check
 
     project = projects.find(orm.session(), name)
-    target = webhook_check.target(project, project_page.webhook_url(project), installation().vault)
+    target = webhook_check.target(orm.session(), project, project_page.webhook_url(project), installation().vault)
     by = actor()
     # It may take seconds: no snapshot of the database is held open meanwhile, nor shown afterwards.
     orm.session().rollback()

@@ -61,7 +61,7 @@ def _page(name: str, delivery_id: str, *, refusal: str = "") -> str:
 
 def _content(project: Project, found: Delivery, payload: DeliveryPayload | None) -> dict[str, object]:
     """The headers, and the payload's text, without secrets. ``text`` is None where it cannot be shown."""
-    secrets = project_secrets.open_secrets(project, installation().vault)
+    secrets = project_secrets.read_secrets(orm.session(), project, installation().vault)
     hidden = payloads.redactor(secrets.to_redact())
     headers = replays.headers_of(found)
     text = None

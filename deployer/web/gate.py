@@ -21,6 +21,7 @@ MEMBERS_MAY = frozenset(
         "projects.show",
         "projects.deliveries",
         "projects.delivery",
+        "projects.variables",
         "deployments.index",
         "deployments.show",
         "session_api.show",

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from flask import render_template, request
 from sqlalchemy.orm import Session
 
-from deployer import project_secrets, retention
+from deployer import project_secrets, retention, variables
 from deployer.deployments import reading, runners
 from deployer.deployments.deliveries import unverified_counter
 from deployer.models.delivery import Counter, Delivery, Verdict
@@ -39,6 +39,7 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
         webhook_url=webhook_url(project),
         webhook_secret=_webhook_secret(project),
         live_sha=reading.live_sha(session.connection(), project.id),
+        given=variables.given(project, variables.of_all_projects(session.connection())),
         has_token=project.https_token is not None,
         errors=errors or {},
         typed=request.form if errors else {},
@@ -52,7 +53,7 @@ def _webhook_secret(project: Project) -> str:
     """Only for who may see it: the page of everybody else does not even hold it."""
     if not me().user.is_admin:
         return ""
-    return project_secrets.open_secrets(project, installation().vault).webhook_secret.decode()
+    return project_secrets.webhook_secret(project, installation().vault).decode()
 
 
 def _newest_deliveries(session: Session, project_id: str) -> list[Delivery]:

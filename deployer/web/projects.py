@@ -22,7 +22,11 @@ for _rule, _name, _view, _methods in (
     ("/<name>/deliveries/test", "send_test_delivery", deliveries.send_test, ["POST"]),
     ("/<name>/deliveries/<delivery_id>", "delivery", delivery.show, ["GET"]),
     ("/<name>/deliveries/<delivery_id>/replay", "replay_delivery", delivery.replay, ["POST"]),
+    ("/<name>/variables", "variables", variables.show, ["GET"]),
     ("/<name>/variables", "set_variable", variables.set_variable, ["POST"]),
+    ("/<name>/variables/import", "import_variables", variables.import_variables, ["POST"]),
+    ("/<name>/variables/export", "export_variables", variables.export_variables, ["GET"]),
+    ("/<name>/variables/file", "set_variables_file", variables.set_file, ["POST"]),
     ("/<name>/variables/<variable_id>", "change_variable", variables.change_variable, ["POST"]),
     ("/<name>/variables/<variable_id>/delete", "remove_variable", variables.remove_variable, ["POST"]),
 ):
@@ -130,7 +134,7 @@ def check_access(name: str) -> ResponseReturnValue:
     url, branch, secrets = (
         project.repository_url,
         project.branch,
-        project_secrets.open_secrets(project, parts.vault),
+        project_secrets.read_secrets(orm.session(), project, parts.vault),
     )
     # The question may take seconds: no snapshot of the database is held open meanwhile.
     orm.session().rollback()

@@ -57,7 +57,7 @@ def look(form: MultiDict[str, str], project: Project | None) -> Seen:
 
 def _secrets_for(url: str, project: Project) -> ProjectSecrets:
     """The project's credential; its token only for the host that it was given for."""
-    secrets = project_secrets.open_secrets(project, installation().vault)
+    secrets = project_secrets.read_secrets(orm.session(), project, installation().vault)
     there, here = urlsplit(project.repository_url), urlsplit(url)
     is_same_host = (there.scheme, there.netloc) == (here.scheme, here.netloc)
     return secrets if is_same_host else replace(secrets, https_token=None)

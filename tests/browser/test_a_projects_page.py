@@ -25,7 +25,7 @@ def clipboard(page: Page) -> str:
 def secret_of(operator: Operator, name: str) -> str:
     with operator.database.write_session() as session:
         project = projects.find(session, name)
-        return project_secrets.open_secrets(project, operator.installation.vault).webhook_secret.decode()
+        return project_secrets.webhook_secret(project, operator.installation.vault).decode()
 
 
 def test_copy_buttons_copy_the_address_and_the_revealed_secret(
@@ -67,6 +67,7 @@ def test_variables_are_added_and_deleted_and_a_secret_one_is_not_shown_again(
 ) -> None:
     faults.expect("status of 400")
     page.goto(f"/projects/{project.name}")
+    page.get_by_role("link", name="Edit the variables").click()
     section = page.locator("#variables")
     name, value = section.get_by_label("Name", exact=True), section.get_by_label("Value", exact=True)
     name.fill("NODE_ENV")

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import clock, invitations
-from deployer.models import Delivery, Notification
+from deployer.models import Delivery, Notification, Variable
 from deployer.models.notification import NotificationStatus, Occasion
 from deployer.models.project import Phase
 from deployer.projects import StepInput
@@ -55,6 +55,11 @@ def scene(
     operator.set_variable(loud, "NODE_ENV", "production")
     operator.set_variable(loud, "A_SECRET", "squeamish", secret=True)
     operator.set_variable(loud, "A_VERY_LONG_NAME_OF_A_VARIABLE_FOR_A_NARROW_PAGE", "z" * 120)
+    operator.set_variable(None, "NODE_ENV", "staging")
+    operator.set_variable(None, "REGION", "eu-central-1")
+    operator.set_variable(None, "SENTRY_DSN", "squeamish", secret=True)
+    operator.set_variable(loud, "CERTIFICATE", "-----BEGIN-----\nMIIB\n-----END-----")
+    operator.write_variables_into(loud, "config/production.json", "json")
     operator.set_https_token(loud, "ghp_0123456789abcdef")
     operator.make_deploy_key(loud)
     ids["success"] = operator.deploy(loud)
@@ -106,6 +111,8 @@ def scene(
     for one in ids.values():
         operator.wait_for_end(one)
     server_scene.remove(operator)
+    with operator.database.write() as connection:
+        connection.execute(sa.delete(Variable).where(Variable.project_id.is_(None)))
 
 
 def deliveries_of(operator: Operator, project_id: str) -> dict[str, str]:
@@ -180,6 +187,24 @@ def refuse_variable(page: Page) -> None:
     page.locator("#variable_name").fill("not a name")
     press(page, "Set the variable")
     expect(page.locator("#variable_name-error")).to_be_visible()
+
+
+def choose_secrets(page: Page) -> None:
+    page.locator("#text").fill("NODE_ENV=production\nAPI_TOKEN=squeamish\nA_NAME_OF_SOME_LENGTH_FOR_A_NARROW_PAGE=1")
+    press(page, "Choose which are secret")
+    expect(page.get_by_role("group", name="Which are secret?")).to_be_visible()
+
+
+def refuse_import(page: Page) -> None:
+    page.locator("#text").fill("NODE_ENV=production\nnot a line")
+    press(page, "Import")
+    expect(page.locator("#text-error")).to_be_visible()
+
+
+def refuse_file(page: Page) -> None:
+    page.locator("#variables_file").fill("../elsewhere")
+    press(page, "Save")
+    expect(page.locator("#variables_file-error")).to_be_visible()
 
 
 def refuse_project(page: Page) -> None:
@@ -288,7 +313,13 @@ PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "a project with all disclosures open": (f"/projects/{LONG}", open_every_disclosure),
     "a project with a refused commit": ("/projects/busy", refuse_commit),
     "a project after an access check": ("/projects/failing", check_access),
-    "a project with a refused variable": ("/projects/busy", refuse_variable),
+    "variables": (f"/projects/{LONG}/variables", open_every_disclosure),
+    "no variables": ("/projects/tried/variables", nothing),
+    "a refused variable": ("/projects/busy/variables", refuse_variable),
+    "variables to be imported": ("/projects/busy/variables", choose_secrets),
+    "a refused import": ("/projects/busy/variables", refuse_import),
+    "a refused file": (f"/projects/{LONG}/variables", refuse_file),
+    "variables of all projects": ("/settings/variables", open_every_disclosure),
     "a project without steps": ("/projects/bare", nothing),
     "a project with releases": ("/projects/released", nothing),
     "the form of a project with releases": ("/projects/released/edit", nothing),

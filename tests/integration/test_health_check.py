@@ -22,7 +22,7 @@ NEEDED = ("date", "getent", "head", "sh", "sleep", "sort", "tr")
 
 
 class _Site(BaseHTTPRequestHandler):
-    """``/204`` answers so, ``/redirect`` leads to what is well, ``/slow`` takes long, ``/second`` is well once asked."""
+    """``/204`` answers so, ``/redirect`` leads to what is well, ``/slow`` takes long, ``/second`` is well later."""
 
     def do_GET(self) -> None:
         server: Any = self.server

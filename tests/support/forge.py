@@ -49,7 +49,7 @@ class Forge:
     def __init__(self, daemon: Daemon, project: Project, headers: dict[str, str] | None = None) -> None:
         self.daemon = daemon
         self.path = f"/webhook/{project.id}"
-        self.secret = project_secrets.open_secrets(project, daemon.installation.vault).webhook_secret
+        self.secret = project_secrets.webhook_secret(project, daemon.installation.vault)
         self._browser = Browser(daemon, headers=headers)
 
     def headers(self, body: bytes, *, event: str = "push", guid: str | None = None) -> dict[str, str]:

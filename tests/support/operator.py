@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import clock, project_secrets, projects, servers
+from deployer import clock, project_secrets, projects, servers, variables
 from deployer.deployments import deliveries, lifecycle, queue, releases, retry
 from deployer.executors.host_keys import fingerprint
 from deployer.installation import Installation
@@ -71,11 +71,23 @@ class Operator:
             )
             return self._loaded(session, present)
 
-    def set_variable(self, project: Project, name: str, value: str, *, secret: bool = False) -> None:
+    def set_variable(self, project: Project | None, name: str, value: str, *, secret: bool = False) -> None:
+        """Of a project, or of all."""
         with self.database.write_session() as session:
-            project_secrets.set_variable(
-                projects.find(session, project.id), name, value, secret=secret, vault=self.installation.vault
+            variables.set_variable(
+                session,
+                projects.find(session, project.id) if project else None,
+                name,
+                value,
+                secret=secret,
+                vault=self.installation.vault,
             )
+
+    def write_variables_into(self, project: Project, path: str, file_format: str = "dotenv") -> None:
+        with self.database.write_session() as session:
+            of_all = variables.of_all_projects(session.connection())
+            found = projects.find(session, project.id)
+            variables.set_file(found, path, file_format, of_all, self.installation.vault)
 
     def set_https_token(self, project: Project, token: str) -> None:
         with self.database.write_session() as session:

@@ -41,6 +41,8 @@ LEVELS = {
     "installation": USE_CASES,
     "projects": USE_CASES,
     "project_secrets": USE_CASES,
+    "variables": USE_CASES,
+    "key_rotation": USE_CASES,
     "settings": USE_CASES,
     "accounts": USE_CASES,
     "servers": USE_CASES,

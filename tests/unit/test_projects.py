@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import project_secrets, projects
+from deployer import project_secrets, projects, variables
 from deployer.deployments import claims
 from deployer.errors import InvalidInput, InvalidTransition, NotFound, SecretUnreadable
 from deployer.models import Command, Counter, Deployment, LogChunk, Project, Variable
@@ -38,7 +38,7 @@ def edit(installation):
 
 def secrets_of(installation, project):
     with Session(installation.database.engine) as session:
-        return project_secrets.open_secrets(projects.find(session, project.id), installation.vault)
+        return project_secrets.read_secrets(session, projects.find(session, project.id), installation.vault)
 
 
 # Making ---------------------------------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ def test_secrets_of_one_project_do_not_open_in_another(installation, make_projec
 def test_with_another_key_secrets_are_unreadable_and_the_error_says_what_to_do(installation, make_project):
     project = make_project()
     with Session(installation.database.engine) as session, pytest.raises(SecretUnreadable, match="Restore the key"):
-        project_secrets.open_secrets(projects.find(session, project.id), Vault(b"x" * 32))
+        project_secrets.read_secrets(session, projects.find(session, project.id), Vault(b"x" * 32))
 
 
 def test_a_variable_that_is_set_again_is_replaced(installation, operator, make_project):
@@ -430,10 +430,12 @@ def test_a_new_webhook_secret_takes_the_old_ones_place_and_the_connection_is_to_
     assert edit(project, lambda found: found.connected_at) is None
 
 
-def test_a_removed_variable_is_gone(installation, operator, make_project, edit):
+def test_a_removed_variable_is_gone(installation, operator, make_project):
     project = make_project()
     operator.set_variable(project, "A", "b")
-    edit(project, lambda found: project_secrets.remove_variable(found, found.variables[0].id))
+    with installation.database.write_session() as session:
+        found = projects.find(session, project.id)
+        variables.remove(session, found, found.variables[0])
 
     assert secrets_of(installation, project).variables == {}
 

@@ -28,7 +28,7 @@ class Hook:
     def __init__(self, installation, project) -> None:
         self.installation = installation
         self.project = project
-        self.secret = project_secrets.open_secrets(project, installation.vault).webhook_secret
+        self.secret = project_secrets.open_secrets(project, [], installation.vault).webhook_secret
         self.receiver = Receiver(installation)
         self.max_queued = installation.config.runner.max_queued
 

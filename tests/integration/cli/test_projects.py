@@ -26,7 +26,7 @@ def test_a_project_is_made_with_its_steps_in_their_order(shell, operator):
     project = stored(operator, "app")
     assert [step.command for step in project.steps] == ["git pull origin main", "npm install"]
     assert (project.repository_url, project.branch, project.auto_deploy, project.shell) == (URL, "main", True, "sh")
-    secret = project_secrets.open_secrets(project, operator.installation.vault).webhook_secret.decode()
+    secret = project_secrets.webhook_secret(project, operator.installation.vault).decode()
     assert f"Payload URL   http://127.0.0.1:{shell.environment['DEPLOYER_SERVER_BIND'][10:]}/webhook/" in done.stdout
     assert f"Secret        {secret}\n" in done.stdout
 
@@ -42,10 +42,7 @@ def test_json_has_id_address_and_secret_and_nothing_else(shell, operator):
     project = stored(operator, "app")
     assert answer["id"] == project.id
     assert answer["webhook_url"] == f"https://deploy.example.com/webhook/{project.id}"
-    assert (
-        answer["webhook_secret"]
-        == project_secrets.open_secrets(project, operator.installation.vault).webhook_secret.decode()
-    )
+    assert answer["webhook_secret"] == project_secrets.webhook_secret(project, operator.installation.vault).decode()
 
 
 @pytest.mark.parametrize(
@@ -155,9 +152,7 @@ def test_a_project_is_shown_with_all_that_was_entered_and_no_secret(shell, opera
         *("--retries", "2", "--retry-wait", "30", "--poll-minutes", "5"),
         *("--mail-on", "success,failure", "--mail-to", "ops@example.com"),
     )
-    secret = project_secrets.open_secrets(
-        stored(operator, "app"), operator.installation.vault
-    ).webhook_secret.decode()
+    secret = project_secrets.webhook_secret(stored(operator, "app"), operator.installation.vault).decode()
 
     lines = shell("project", "show", "app").stdout
     document = json.loads(shell("project", "show", "app", "--json").stdout)

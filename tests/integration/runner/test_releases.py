@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from deployer import projects
 from deployer.errors import InvalidTransition, NotFound
-from deployer.models.project import Phase
+from deployer.models.project import FileFormat, Phase
 from deployer.projects import StepInput
 from tests.support.waiting import wait_until
 
@@ -432,3 +433,18 @@ def test_a_health_check_follows_the_steps_of_a_working_copy(operator, make_proje
         "failed",
         "health check: grep -q one page.html: exited with 1, at the end of 1 try",
     )
+
+
+def test_the_variables_file_is_written_into_the_release_before_its_build(operator, make_releases, deploy, runner):
+    project = make_releases("cat .env", activating("cat .env"))
+    operator.set_variable(project, "GREETING", "it's me")
+    with operator.database.write_session() as session:
+        found = projects.find(session, project.id)
+        found.variables_file, found.variables_format = ".env", FileFormat.DOTENV
+
+    deployment = deploy(project, "one")
+
+    assert deployment.status == "success", operator.log(deployment.id)
+    assert kinds(operator, deployment)[1:4] == ["release", "variables", "step"]
+    assert b"GREETING=" in operator.step_output(deployment.id, 0)
+    assert operator.step_output(deployment.id, 1) == operator.step_output(deployment.id, 0)

@@ -133,6 +133,21 @@ def test_a_variable_and_the_servers_own_path_reach_the_steps(operator, installat
     assert path.startswith("/opt/tools/bin:/usr/local/sbin:")
 
 
+def test_variables_are_written_into_a_file_there_before_the_first_step(operator, make_project, runner, user):
+    project = make_project("stat -c %a .env; . ./.env; echo $GREETING")
+    operator.set_variable(project, "GREETING", "it's  here")
+    operator.write_variables_into(project, ".env")
+
+    deployment = operator.wait_for_end(operator.deploy(project))
+
+    kinds = [command.kind for command in operator.commands(deployment.id)]
+    assert kinds == ["fetch", "send", "checkout", "variables", "step"]
+    assert operator.step_output(deployment.id) == b"600\nit's here\n"
+    written = next(one for one in operator.commands(deployment.id) if one.kind == "variables")
+    left = user.home / ".deployer/spool" / written.id
+    assert sorted(path.name for path in left.iterdir()) == ["exit", "pid"]
+
+
 def test_a_failing_step_ends_the_deployment_with_its_exit_code(operator, make_project, runner):
     deployment = operator.wait_for_end(operator.deploy(make_project("exit 7", "echo never")))
 

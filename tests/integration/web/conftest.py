@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from deployer.models import Variable
 from tests.support.browser import Browser
 from tests.support.daemon import Daemon
 from tests.support.servers import _user, make_ssh, ssh, user  # noqa: F401 (fixtures)
@@ -47,3 +49,11 @@ def proxied_daemon(tmp_path_factory: pytest.TempPathFactory, empty_database: Pat
 def proxied(proxied_daemon: Daemon) -> Browser:
     """A stranger from an address that nobody else comes from."""
     return Browser(proxied_daemon, headers={"X-Forwarded-For": next(_addresses)})
+
+
+@pytest.fixture
+def nothing_of_all_projects(operator) -> Iterator[None]:  # noqa: F811
+    """The daemon is shared, and a variable of all projects would be everybody's."""
+    yield
+    with operator.database.write() as connection:
+        connection.execute(sa.delete(Variable).where(Variable.project_id.is_(None)))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from deployer import accounts, audit, clock, invitations, logins, servers, sessions
+from deployer import accounts, audit, clock, invitations, logins, servers, sessions, variables
 from deployer.models.audit import AuditEvent
 from deployer.models.notification import Notification, NotificationStatus, Occasion
 from deployer.servers import ServerInput
@@ -54,6 +54,11 @@ class Scene:
         body = b'{"ref": "refs/heads/next"}'
         delivery_id = History(self.operator.database, project).delivery(ref="refs/heads/next", payload=body)
         return project.name, delivery_id
+
+    def variable_of_all(self) -> str:
+        self.operator.set_variable(None, "WALKED", "a")
+        with self.operator.database.write_session() as session:
+            return variables.find_by_name(session, None, "WALKED").id
 
     def user(self) -> str:
         return make_user(self.daemon, f"walker-{next(_numbers)}", is_admin=False).id
@@ -237,6 +242,24 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ("projects.change_variable", "variable.set"): lambda scene: (
         lambda project: scene.post(f"/projects/{project.name}/variables/{project.variables[0].id}", value="b")
     )(scene.project()),
+    ("projects.import_variables", "variables.imported"): lambda scene: scene.post(
+        f"/projects/{scene.project().name}/variables/import", text="A=b"
+    ),
+    ("projects.set_variables_file", "variables_file.set"): lambda scene: scene.post(
+        f"/projects/{scene.project().name}/variables/file", variables_file=".env", variables_format="dotenv"
+    ),
+    ("variables.set_variable", "variable.set"): lambda scene: scene.post(
+        "/settings/variables", variable_name="WALKED", value="b"
+    ),
+    ("variables.change_variable", "variable.set"): lambda scene: scene.post(
+        f"/settings/variables/{scene.variable_of_all()}", value="b"
+    ),
+    ("variables.remove_variable", "variable.removed"): lambda scene: scene.post(
+        f"/settings/variables/{scene.variable_of_all()}/delete"
+    ),
+    ("variables.import_variables", "variables.imported"): lambda scene: scene.post(
+        "/settings/variables/import", text="WALKED=b"
+    ),
     ("servers.create", "server.created"): lambda scene: scene.post("/servers/new", **server_fields()),
     ("servers.edit", "server.changed"): lambda scene: scene.post(
         f"/servers/{scene.server()}/edit", **server_fields()
@@ -288,6 +311,7 @@ def test_the_walk_goes_through_every_view_that_changes_something():
     assert {endpoint for endpoint, _ in WALK} | CHANGES_NOTHING == changing_endpoints()
 
 
+@pytest.mark.usefixtures("nothing_of_all_projects")
 @pytest.mark.parametrize(("endpoint", "action"), WALK)
 def test_a_view_that_changes_something_leaves_a_row(daemon, operator, repository, sshd, events, endpoint, action):
     name = f"walker-{next(_numbers)}"

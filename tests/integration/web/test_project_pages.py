@@ -260,7 +260,7 @@ def test_a_project_without_steps_says_so_when_it_is_deployed(member, name):
 
 
 def variables(member, project) -> dict[str, str]:
-    rows = member.get(f"/projects/{project.name}").page.find_all("ul", class_="variables")
+    rows = member.get(f"/projects/{project.name}/variables").page.find_all("ul", class_="variables")
     return {one.find(class_="name").words: one.words for row in rows for one in row.find_all("li")}
 
 
@@ -304,7 +304,7 @@ def test_a_variable_is_changed_in_its_place_and_a_secret_one_replaced(
     operator.set_variable(project, "CERT", "one\ntwo")
     operator.set_variable(project, "TOKEN", "hunter2hunter2", secret=True)
     plain, secret = stored(project.name).variables
-    page = member.get(f"/projects/{project.name}").page
+    page = member.get(f"/projects/{project.name}/variables").page
     shown, hidden = page.find_all("ul", class_="variables")[0].find_all("li")
     assert shown.find("pre", class_="plain-value").text == "one\ntwo"
     assert shown.find("textarea").text == "one\ntwo"
@@ -312,14 +312,14 @@ def test_a_variable_is_changed_in_its_place_and_a_secret_one_replaced(
 
     for variable, value in ((plain, "three\r\nfour"), (secret, "another secret")):
         answer = member.post(f"/projects/{project.name}/variables/{variable.id}", {"value": value})
-        assert (answer.status, answer.location) == (302, f"/projects/{project.name}#variables")
+        assert (answer.status, answer.location) == (302, f"/projects/{project.name}/variables")
 
     changed = stored(project.name)
     assert [(one.id, one.name, one.plain_value, one.is_secret) for one in changed.variables] == [
         (plain.id, "CERT", "three\nfour", False),
         (secret.id, "TOKEN", None, True),
     ]
-    opened = project_secrets.open_secrets(changed, installation.vault).variables
+    opened = project_secrets.open_secrets(changed, [], installation.vault).variables
     assert opened == {"CERT": "three\nfour", "TOKEN": "another secret"}
 
 
@@ -348,10 +348,11 @@ def test_what_cannot_be_undone_is_asked_twice(member, operator, project):
     operator.set_variable(project, "TOKEN", "hunter2hunter2", secret=True)
     operator.set_https_token(project, "ghp_first")
     operator.make_deploy_key(project)
-    page = member.get(f"/projects/{project.name}").page
+    pages = [member.get(f"/projects/{project.name}{more}").page for more in ("", "/variables")]
 
     found = {
         one.find("button").words: one.find_all("p")[0].words
+        for page in pages
         for one in page.find_all("details", class_="confirm")
         if one.find_all("button")
     }
@@ -363,7 +364,7 @@ def test_what_cannot_be_undone_is_asked_twice(member, operator, project):
         "Delete the variable TOKEN",
     }
     assert all(cost.endswith(".") for cost in found.values())
-    outside = [one.words for one in page.find_all("button")]
+    outside = [one.words for page in pages for one in page.find_all("button")]
     assert all(outside.count(name) == 1 for name in found)
 
 

@@ -23,6 +23,7 @@ MEMBERS_MAY = {
     ("POST", "/projects/<name>/rollback"),
     ("GET", "/projects/<name>/deliveries"),
     ("GET", "/projects/<name>/deliveries/<delivery_id>"),
+    ("GET", "/projects/<name>/variables"),
     ("GET", "/deployments"),
     ("GET", "/changes/stream"),
     ("GET", "/deployments/<deployment_id>"),
@@ -122,11 +123,11 @@ def test_a_projects_page_shows_members_no_secret_and_no_value(plain_member, admi
     shown = admin.get(f"/projects/{full.name}").page
     secret = shown.find(id="webhook-secret").words
 
-    text = plain_member.get(f"/projects/{full.name}").text
-
-    for hidden in (secret, "plain-but-private", "hunter2hunter2", full.deploy_key_public, "/webhook/"):
-        assert hidden not in text
-    assert "NODE_ENV" in text
+    for path in (f"/projects/{full.name}", f"/projects/{full.name}/variables"):
+        text = plain_member.get(path).text
+        for hidden in (secret, "plain-but-private", "hunter2hunter2", full.deploy_key_public, "/webhook/"):
+            assert hidden not in text
+        assert "NODE_ENV" in text
 
 
 @pytest.mark.parametrize(

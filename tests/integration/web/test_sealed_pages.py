@@ -19,9 +19,10 @@ POLICY = {
 
 
 @pytest.fixture
-def pages(member, stranger, operator, project, running, forge):
+def pages(member, stranger, operator, project, running, forge, nothing_of_all_projects):
     """Every page there is, in the states that show most."""
     operator.set_variable(project, "TOKEN", "hunter2hunter2", secret=True)
+    operator.set_variable(None, "SHARED_TOKEN", "hunter2hunter2", secret=True)
     operator.make_deploy_key(project)
     operator.set_https_token(project, "ghp_0123456789")
     forge.event("ping")
@@ -38,7 +39,10 @@ def pages(member, stranger, operator, project, running, forge):
         (member, "GET", f"/projects/{project.name}/edit"),
         (member, "GET", f"/projects/{project.name}/delete"),
         (member, "POST", f"/projects/{project.name}/delete"),
+        (member, "GET", f"/projects/{project.name}/variables"),
         (member, "POST", f"/projects/{project.name}/variables"),
+        (member, "POST", f"/projects/{project.name}/variables/import"),
+        (member, "GET", "/settings/variables"),
         (member, "POST", f"/projects/{project.name}/check-access"),
         (member, "GET", f"/deployments/{running}"),
         (member, "GET", f"/deployments/{failed}"),
@@ -125,7 +129,6 @@ def test_the_webhook_secret_is_on_its_projects_page_alone(pages, forge, project)
     with_it = {name for name, answer in pages if secret in answer.text}
     assert with_it == {
         f"GET /projects/{project.name}",
-        f"POST /projects/{project.name}/variables",
         f"POST /projects/{project.name}/check-access",
     }
 

@@ -34,7 +34,7 @@ def send(installation, project):
 
     def send(base: str, *, deploys: bool = False) -> webhook_check.Outcome:
         with installation.database.write_session() as session:
-            target = webhook_check.target(session.get(Project, project.id), base, installation.vault)
+            target = webhook_check.target(session, session.get(Project, project.id), base, installation.vault)
         return webhook_check.run(installation, target, ADA, deploys=deploys)
 
     return send
