@@ -18,7 +18,7 @@ from deployer.errors import InvalidInput, InvalidTransition, NotFound, as_senten
 from deployer.installation import DataDir
 from deployer.models.delivery import Counter
 from deployer.models.deployment import RUNNING, Deployment
-from deployer.models.notification import Occasion
+from deployer.models.notification import BY_MAIL
 from deployer.models.project import Project, Step
 from deployer.models.server import Server
 from deployer.security.vault import Vault
@@ -221,7 +221,7 @@ def _apply(project: Project, given: ProjectInput) -> None:
     project.rerun_interrupted = given.rerun_interrupted
     for name in LIMITS:
         setattr(project, name, getattr(given, name))
-    for occasion in Occasion:
+    for occasion in BY_MAIL:
         setattr(project, f"mail_on_{occasion}", getattr(given, f"mail_on_{occasion}"))
     project.mail_to = ", ".join(mail_addresses.split(given.mail_to)) or None
     project.steps.extend(
@@ -265,7 +265,7 @@ def as_input(project: Project, data_dir: DataDir) -> ProjectInput:
         poll_minutes=project.poll_minutes,
         keep_deployments=project.keep_deployments,
         keep_days=project.keep_days,
-        **{f"mail_on_{occasion}": getattr(project, f"mail_on_{occasion}") for occasion in Occasion},
+        **{f"mail_on_{occasion}": getattr(project, f"mail_on_{occasion}") for occasion in BY_MAIL},
         mail_to=project.mail_to or "",
         steps=[
             StepInput(step.command, step.name, step.timeout_s, step.retries, step.retry_wait_s)
