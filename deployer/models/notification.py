@@ -37,7 +37,7 @@ class NotificationStatus(StrEnum):
     PENDING = "pending"  # to be sent, for the first time or again
     SENT = "sent"  # taken by the mail server, or by the channel's
     GIVEN_UP = "given_up"  # could not be sent; the last error says why
-    DROPPED = "dropped"  # no longer to be sent: something later was, or nobody is to get it; the last error says which
+    DROPPED = "dropped"  # no longer to be sent, as something later was; the last error says why
 
 
 PENDING = sa.literal_column("'pending'", sa.String)
