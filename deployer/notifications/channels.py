@@ -104,7 +104,7 @@ def to_redact(sealed: dict[str, str]) -> list[bytes]:
     found = {value for name, value in sealed.items() if name != "url"}
     if url := sealed.get("url"):
         parts = urlsplit(url)
-        found |= {url, parts.username or "", parts.password or "", parts.query}
+        found |= {parts.username or "", parts.password or "", parts.query}
         # Chat services put their tokens into the path, and Apprise the first one where others have a host.
         found |= {one for one in re.split(r"[/?&=#:@]", url.partition("://")[2]) if len(one) >= 8}
         found -= {parts.hostname or "", parts.netloc} if "." in (parts.hostname or "") else set()

@@ -9,12 +9,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
 from deployer import project_secrets
+from deployer.errors import ChannelError, NotFound
 from deployer.installation import Installation
 from deployer.models.base import table_of
 from deployer.models.channel import ChannelKind
 from deployer.models.deployment import Deployment
 from deployer.models.notification import Notification, NotificationStatus, Occasion
-from deployer.notifications import channels, telling
+from deployer.notifications import channels, forges, telling
 from deployer.notifications.forges import Forge
 from deployer.notifications.telling import Telling
 from deployer.security.redaction import Redactor
@@ -34,7 +35,6 @@ class Job:
     channel_id: str
     kind: ChannelKind
     target: str
-    is_of_all: bool
     told: Telling
     redactor: Redactor = field(repr=False)
     sealed: dict[str, str] = field(repr=False)
@@ -50,7 +50,7 @@ class Job:
 
 
 def read(installation: Installation, connection: sa.Connection, notification_id: str) -> Job:
-    """Raises SecretUnreadable."""
+    """Raises SecretUnreadable, or NotFound where it is gone."""
     with Session(connection) as session:
         notification = session.scalars(
             sa.select(Notification)
@@ -59,21 +59,23 @@ def read(installation: Installation, connection: sa.Connection, notification_id:
                 joinedload(Notification.channel),
                 joinedload(Notification.deployment).joinedload(Deployment.project),
             )
-        ).one()
+        ).one_or_none()
+        if notification is None or notification.channel is None:
+            raise NotFound("The notification went with its channel or its deployment.")
         channel, deployment = notification.channel, notification.deployment
-        assert channel is not None
         sealed = channels.opened(channel, installation.vault)
         secrets = project_secrets.open_secrets(deployment.project, installation.vault).to_redact()
         redactor = Redactor([*secrets, *channels.to_redact(sealed)])
         told = telling.of(connection, notification, redactor.whole, installation.config.public_url)
+        forge = channels.forge_of(channel, sealed) if channel.kind.is_forge else None
         later = _Later(connection, channel.id, deployment.id, deployment.project_id, notification.created_at)
         pointless = "" if channel.is_enabled else "The channel was switched off."
-        forge = channels.forge_of(channel, sealed) if channel.kind.is_forge else None
+        if forge and channel.project_id is None:
+            pointless = pointless or _elsewhere(forge, deployment.project.repository_url)
         return Job(
             channel_id=channel.id,
             kind=channel.kind,
             target=channel.target,
-            is_of_all=channel.project_id is None,
             told=told,
             redactor=redactor,
             sealed=sealed,
@@ -82,6 +84,15 @@ def read(installation: Installation, connection: sa.Connection, notification_id:
             is_outdated=forge is not None and later.is_live(),
             pointless=pointless or _pointless(told, later, forge, is_final=deployment.status.is_final),
         )
+
+
+def _elsewhere(forge: Forge, url: str) -> str:
+    """A channel of all projects is for those whose repository is there."""
+    try:
+        forges.repository_of(forge, url, must_be_there=True)
+    except ChannelError as refusal:
+        return str(refusal)
+    return ""
 
 
 def _pointless(told: Telling, later: _Later, forge: Forge | None, *, is_final: bool) -> str:

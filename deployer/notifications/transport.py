@@ -93,7 +93,7 @@ def _post(line: Line, sealed: dict[str, str], event: str, delivery: str, documen
 
 def _tell_forge(job: Job, forge: Forge, line: Line, done: Done) -> None:
     told = job.told
-    repository = forges.repository_of(forge, told.repository_url, must_be_there=job.is_of_all)
+    repository = forges.repository_of(forge, told.repository_url, must_be_there=False)
 
     def call(made: Call) -> Answer:
         answer = line.call(made)
