@@ -184,14 +184,18 @@ def renew_secret(channel: Channel, vault: Vault) -> None:
     """Another secret to sign with. Raises NotFound for a channel that signs nothing."""
     if channel.kind is not ChannelKind.WEBHOOK:
         raise NotFound("This channel signs nothing.")
-    sealed = opened(channel, vault) | {"secret": new_secret()}
-    channel.sealed = vault.seal(json.dumps(sealed).encode(), place(channel.id))
+    seal(channel, opened(channel, vault) | {"secret": new_secret()}, vault)
     channel.updated_at = clock.now()
 
 
 def delete(session: Session, channel: Channel) -> None:
     """And the log of what it was sent."""
     session.delete(channel)
+
+
+def seal(channel: Channel, secret: dict[str, str], vault: Vault) -> None:
+    """Store what nobody is to read: `opened` gives it back."""
+    channel.sealed = vault.seal(json.dumps(secret).encode(), place(channel.id))
 
 
 def new_secret() -> str:
@@ -209,7 +213,7 @@ def _fill(session: Session, channel: Channel, checked: Checked, vault: Vault) ->
     channel.name = checked.name
     channel.target = checked.target
     channel.facts = json.dumps(checked.facts)
-    channel.sealed = vault.seal(json.dumps(checked.sealed).encode(), place(channel.id))
+    seal(channel, checked.sealed, vault)
     for occasion in TO_PEOPLE:
         setattr(channel, f"on_{occasion}", occasion in checked.occasions)
     channel.updated_at = clock.now()
