@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from deployer import __version__
-from deployer.cli import audit, backup, deployments, doctor, env, logs, mail, projects, servers, users
+from deployer.cli import audit, backup, deployments, doctor, env, logs, mail, notify, projects, servers, users
 from deployer.cli.context import Context
 from deployer.errors import DeployerError
 
@@ -132,6 +132,7 @@ for _command in (
     deployments.cancel,
     logs.logs,
     mail.mail,
+    notify.notify,
     audit.audit,
     backup.backup,
     backup.restore,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from deployer.models.notification import Occasion
-from deployer.notifications.message import shortened
+from deployer.notifications.message import one_line, shortened
 from deployer.notifications.telling import Telling
 
 MAX_LINE = 900
@@ -48,6 +48,6 @@ def line(telling: Telling) -> str:
 
 def harmless(text: str) -> str:
     """One line of somebody else's as text that no chat makes anything of."""
-    text = _EMPHASIS.sub(lambda match: "＿" * len(match[0]), text.translate(_LOOKALIKES))
+    text = _EMPHASIS.sub(lambda match: "＿" * len(match[0]), one_line(text).translate(_LOOKALIKES))
     # A space of no width stands between: the name is read, and nobody is called. An address does not become a link.
     return _LINK.sub(":\u200b//", _CALL.sub("@\u200b", text))
