@@ -65,7 +65,7 @@ def main() -> None:
     # Also where nobody is left to end it.
     signal.setitimer(signal.ITIMER_REAL, given["timeout_s"] + 1)
     acts: dict[str, Callable[[dict[str, Any]], dict[str, Any]]]
-    acts = {"request": _request, "notify": _notify, "look_at": _look_at}
+    acts = {"request": request, "notify": notify, "look_at": look_at}
     json.dump(acts[given["act"]](given), out)
     out.flush()
 
@@ -79,7 +79,7 @@ def _guard(given: dict[str, Any]) -> _Guard:
 # HTTP -----------------------------------------------------------------------------------------------------------
 
 
-def _request(given: dict[str, Any]) -> dict[str, Any]:
+def request(given: dict[str, Any]) -> dict[str, Any]:
     import requests
 
     guard = _guard(given)
@@ -143,7 +143,7 @@ def _explained(place: str, error: Exception, timeout_s: float) -> dict[str, Any]
 # Apprise --------------------------------------------------------------------------------------------------------
 
 
-def _look_at(given: dict[str, Any]) -> dict[str, Any]:
+def look_at(given: dict[str, Any]) -> dict[str, Any]:
     found, problem = _instance(given["url"])
     if problem:
         return {"error": problem, "is_permanent": True}
@@ -151,7 +151,7 @@ def _look_at(given: dict[str, Any]) -> dict[str, Any]:
     return {"name": str(found.service_name), "host": (found.host or "") if names_host else ""}
 
 
-def _notify(given: dict[str, Any]) -> dict[str, Any]:
+def notify(given: dict[str, Any]) -> dict[str, Any]:
     words: list[str] = []
 
     class Listener(logging.Handler):
