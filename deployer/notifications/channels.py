@@ -107,7 +107,9 @@ def to_redact(sealed: dict[str, str]) -> list[bytes]:
         found |= {parts.username or "", parts.password or "", parts.query}
         # Chat services put their tokens into the path, and Apprise the first one where others have a host.
         found |= {one for one in re.split(r"[/?&=#:@]", url.partition("://")[2]) if len(one) >= 8}
-        found -= {parts.hostname or "", parts.netloc} if "." in (parts.hostname or "") else set()
+        host = parts.hostname or ""
+        if parts.scheme in ("http", "https") or "." in host or host == "localhost":
+            found -= {host, parts.netloc}
     found |= {unquote(one) for one in found}
     return [one.encode() for one in found if len(one) >= MIN_SECRET_BYTES]
 

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 from deployer import __version__
 from deployer.errors import ChannelError
 from deployer.models.channel import ChannelKind
+from deployer.models.deployment import Trigger
 from deployer.models.notification import Occasion
 from deployer.notifications.carrier import Answer
 from deployer.notifications.message import shortened
@@ -183,8 +184,9 @@ def _call(forge: Forge, method: str, path: str, given: dict[str, Any] | None = N
 
 
 def _description(telling: Telling) -> str:
-    words = " · ".join(filter(None, (f"{telling.ref} {telling.word}", telling.duration, telling.cause_line)))
-    return shortened(words, MAX_DESCRIPTION)
+    back = telling.asked if telling.trigger is Trigger.ROLLBACK else ""
+    words = (f"{telling.ref} {telling.word}", back, telling.duration, telling.cause_line)
+    return shortened(" · ".join(filter(None, words)), MAX_DESCRIPTION)
 
 
 # What it answers --------------------------------------------------------------------------------------------------

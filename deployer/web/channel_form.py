@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flask import render_template, request
 from werkzeug.datastructures import MultiDict
 
+from deployer.errors import SecretUnreadable
 from deployer.models.channel import Channel, ChannelKind
 from deployer.models.notification import TO_PEOPLE
 from deployer.models.project import Project
@@ -43,7 +44,6 @@ def page(
     *,
     channel: Channel | None = None,
 ) -> str:
-    sealed = channels.opened(channel, installation().vault) if channel and kind is ChannelKind.WEBHOOK else {}
     return render_template(
         "channel_form.html",
         kind=kind,
@@ -52,10 +52,18 @@ def page(
         channel=channel,
         given=given,
         errors=errors or {},
-        secret=sealed.get("secret", ""),
+        secret=_secret(channel) if channel and kind is ChannelKind.WEBHOOK else "",
         usual_api=API_URLS.get(kind, ""),
         occasions=TO_PEOPLE,
     )
+
+
+def _secret(channel: Channel) -> str:
+    """What signs; empty where the key file is another one than that it was sealed with."""
+    try:
+        return channels.opened(channel, installation().vault)["secret"]
+    except SecretUnreadable:
+        return ""
 
 
 def blank(kind: ChannelKind) -> MultiDict[str, str]:

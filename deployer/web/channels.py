@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import joinedload
 
 from deployer import projects
-from deployer.errors import DeployerError, InvalidInput, NotFound
+from deployer.errors import DeployerError, InvalidInput, NotFound, SecretUnreadable
 from deployer.models.channel import Channel, ChannelKind
 from deployer.models.deployment import Deployment
 from deployer.models.notification import BY_MAIL, Notification
@@ -104,11 +104,10 @@ def _again(project: Project | None) -> Project | None:
 @blueprint.route("/channels/<channel_id>", methods=["GET", "POST"])
 def edit(channel_id: str) -> ResponseReturnValue:
     channel = channels.find(orm.session(), channel_id)
-    vault = installation().vault
-    present = channels.as_checked(channel, vault)
     if request.method != "POST":
         return channel_form.page(channel.kind, channel.project, channel_form.filled(channel), channel=channel)
-    kind, project = channel.kind, channel.project
+    vault = installation().vault
+    kind, project, present = channel.kind, channel.project, _present(channel)
     try:
         given = channel_form.given()
         _let_go()
@@ -120,6 +119,14 @@ def edit(channel_id: str) -> ResponseReturnValue:
         return channel_form.page(kind, channel.project, request.form, error.fields, channel=channel), 400
     flash("Saved.")
     return _back(channel, project)
+
+
+def _present(channel: Channel) -> channels.Checked | None:
+    """What is stored; None where the key file is another one than that it was sealed with: it is entered anew."""
+    try:
+        return channels.as_checked(channel, installation().vault)
+    except SecretUnreadable:
+        return None
 
 
 @blueprint.post("/channels/<channel_id>/switch")

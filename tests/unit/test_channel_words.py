@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployer import clock
+from deployer.errors import ChannelError
+from deployer.models.channel import ChannelKind
 from deployer.models.deployment import Status, Trigger
 from deployer.models.notification import Occasion
-from deployer.notifications import channels, chat, signed_webhook
+from deployer.notifications import channels, chat, forges, signed_webhook
+from deployer.notifications.forges import Forge
 from deployer.notifications.telling import Telling
 
 NOW = clock.now()
@@ -53,6 +56,41 @@ def test_a_line_says_it_all():
         "app: started · DEP-0042 · 1a2b3c4 Mend the door · rolled back to 12-1a2b3c4 by ada · "
         "https://deploy.example.com/deployments/DEP-0042"
     )
+
+
+def test_a_commits_status_says_what_was_gone_back_to():
+    forge = Forge(ChannelKind.GITHUB, "https://api.github.com", "a token")
+    told = telling(
+        trigger=Trigger.ROLLBACK, asked="rolled back to 12-1a2b3c4 by ada", cause="", occasion=Occasion.SUCCESS
+    )
+
+    call = forges.status_call(forge, "grace/app", told)
+
+    assert json.loads(call.body)["description"] == "DEP-0042 success · rolled back to 12-1a2b3c4 by ada · 12 s"
+    assert (
+        len(json.loads(forges.status_call(forge, "grace/app", telling(cause="x" * 500)).body)["description"]) == 140
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "api_url", "is_there"),
+    [
+        ("https://github.com/grace/app.git", "https://api.github.com", True),
+        ("git@github.com:grace/app.git", "https://api.github.com", True),
+        ("ssh://git@ssh.github.com:443/grace/app", "https://api.github.com/", True),
+        ("https://github.com.evil.example/grace/app", "https://api.github.com", False),
+        ("https://notgithub.com/grace/app", "https://api.github.com", False),
+        ("git@git.example.com:grace/app.git", "https://git.example.com/api/v1", True),
+        ("/srv/git/app.git", "https://git.example.com/api/v1", False),
+    ],
+)
+def test_a_repository_is_known_by_its_address(url, api_url, is_there):
+    forge = Forge(ChannelKind.GITHUB, api_url, "a token")
+    if is_there:
+        assert forges.repository_of(forge, url, must_be_there=True) == "grace/app"
+    else:
+        with pytest.raises(ChannelError):
+            forges.repository_of(forge, url, must_be_there=True)
 
 
 @pytest.mark.parametrize(

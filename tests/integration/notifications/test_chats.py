@@ -17,7 +17,6 @@ from deployer.notifications import channels, sending
 from deployer.notifications.channels import ChannelInput
 from tests.support.daemon import ROOT
 
-
 SHOWN = [
     ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general", "Slack", ""),
     ("https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", "Slack", ""),

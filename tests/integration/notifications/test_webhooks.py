@@ -14,6 +14,7 @@ from deployer.config import OutboundSettings
 from deployer.errors import ChannelError
 from deployer.models.deployment import Status
 from deployer.notifications import sending
+from tests.support.mail_server import Authority
 
 
 @pytest.fixture
@@ -239,3 +240,23 @@ def test_a_server_that_trickles_is_cut_off(monkeypatch, installation, listener, 
 
     with pytest.raises(ChannelError, match=r"did not answer within \d"):
         sending.send_test(installation, channel.id)
+
+
+def test_a_certificate_is_verified_for_the_name_that_was_entered(
+    monkeypatch, installation, tmp_path, make_channel, listener
+):
+    authority = Authority(tmp_path)
+    listener.encrypt(authority.context("localhost"))
+    right = make_channel(url=f"https://localhost:{listener.port}/", name="right")
+    wrong = make_channel(url=f"https://127.0.0.1:{listener.port}/", name="wrong")
+    with pytest.raises(
+        ChannelError, match=r"The certificate of https://localhost:.* cannot be trusted: unable to get local issuer"
+    ):
+        sending.send_test(installation, right.id)
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+
+    assert sending.send_test(installation, right.id) == f"https://localhost:{listener.port} answered 200."
+    assert listener.requests[-1].headers["host"] == f"localhost:{listener.port}"
+    with pytest.raises(ChannelError, match=r"cannot be trusted: IP address mismatch"):
+        sending.send_test(installation, wrong.id)
