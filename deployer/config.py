@@ -98,6 +98,11 @@ class SmtpSettings:
 
 
 @dataclass(frozen=True)
+class OutboundSettings:
+    allow_private: bool = False
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings. ``source`` is the file they came from, for messages."""
 
@@ -110,6 +115,7 @@ class Config:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     smtp: SmtpSettings = field(default_factory=SmtpSettings)
+    outbound: OutboundSettings = field(default_factory=OutboundSettings)
     source: str = ""
 
     @property

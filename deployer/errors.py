@@ -123,3 +123,25 @@ class MailError(DeployerError):
     def __init__(self, message: str, *, hint: str = "", is_permanent: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.is_permanent = is_permanent
+
+
+class ChannelError(DeployerError):
+    """A notification could not be handed to a channel; the message holds the other side's words.
+
+    ``is_permanent`` says that another try is of no use before a person does something about it; ``wait_s`` how long
+    the other side wants no further try; ``answer`` what it said.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        is_permanent: bool = False,
+        wait_s: float | None = None,
+        answer: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.is_permanent = is_permanent
+        self.wait_s = wait_s
+        self.answer = answer

@@ -164,7 +164,8 @@ def keeps_secrets(config: Config) -> bool:
     if not config.has_shared_database and not config.database_path.exists():
         return False
     engine = sa.create_engine(config.database_url, poolclass=sa.NullPool)
-    return any(_is_there(engine, what) for what in ("projects", "servers", "users WHERE totp_secret IS NOT NULL"))
+    sealed = ("projects", "servers", "channels", "users WHERE totp_secret IS NOT NULL")
+    return any(_is_there(engine, what) for what in sealed)
 
 
 def _is_there(engine: sa.Engine, what: str) -> bool:

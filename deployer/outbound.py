@@ -1,7 +1,8 @@
 """Connections of our own to hosts that a person named: a name is resolved once, and what it leads to is looked at.
 
 Link-local addresses reach what a cloud tells its machines of themselves, credentials among it; nothing that Deployer
-is to talk to lives there. Private networks are allowed: servers and mail servers often are in one.
+is to talk to lives there. Private networks are allowed where servers and mail servers are meant, which often are in
+one; what is spoken to over HTTP may be there only where the configuration says so (``outbound.allow_private``).
 """
 
 from __future__ import annotations
@@ -20,8 +21,14 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """IPv4 addresses as an IPv6-only network shows them (RFC 6052)."""
 
 
-def problem(address: str) -> str | None:
-    """Why a numeric address is not connected to, in words; None if it may be."""
+ALLOW_PRIVATE = "Set outbound.allow_private in the configuration to allow addresses of this host and its networks."
+
+
+def problem(address: str, *, allow_private: bool = True) -> str | None:
+    """Why a numeric address is not connected to, in words; None if it may be.
+
+    Private is what cannot be reached from the internet: this host, its networks, and those of others (RFC 6890).
+    """
     # A zone (fe80::1%eth0) says nothing else.
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
@@ -31,11 +38,12 @@ def problem(address: str) -> str | None:
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     if ip.is_link_local or ip in _METADATA:
         return "it is a link-local or metadata address"
-    is_group = ip.is_multicast or ip.is_unspecified or (ip.version == 4 and ip.is_reserved)
-    return "it is no address of a single host" if is_group else None
+    if ip.is_multicast or ip.is_unspecified or (ip.version == 4 and ip.is_reserved):
+        return "it is no address of a single host"
+    return "it is a private address" if not allow_private and not ip.is_global else None
 
 
-def connect(host: str, port: int, timeout_s: float) -> socket.socket:
+def connect(host: str, port: int, timeout_s: float, *, allow_private: bool = True) -> socket.socket:
     """A connection to ``host`` within ``timeout_s`` for all its addresses together.
 
     Raises AddressRefused where the name leads to nothing but addresses that are not to be reached, OSError where none
@@ -43,11 +51,12 @@ def connect(host: str, port: int, timeout_s: float) -> socket.socket:
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     # A name in a home network may lead to a link-local address besides its proper one.
-    places = [one for one in found if problem(str(one[4][0])) is None]
+    places = [one for one in found if problem(str(one[4][0]), allow_private=allow_private) is None]
     if not places:
         address = found[0][4][0]
-        why = problem(str(address))
-        raise AddressRefused(f"{host} leads to {address}, which is refused: {why}.", hint="Name another host.")
+        why = problem(str(address), allow_private=allow_private)
+        hint = "Name another host." if problem(str(address)) else ALLOW_PRIVATE
+        raise AddressRefused(f"{host} leads to {address}, which is refused: {why}.", hint=hint)
     deadline = time.monotonic() + timeout_s
     failure: OSError = OSError("it has no address")
     for number, (family, kind, protocol, _, place) in enumerate(places):

@@ -19,7 +19,7 @@ from deployer.errors import InvalidInput, InvalidTransition, NotFound, as_senten
 from deployer.installation import DataDir
 from deployer.models.delivery import Counter
 from deployer.models.deployment import RUNNING, Deployment
-from deployer.models.notification import Occasion
+from deployer.models.notification import BY_MAIL
 from deployer.models.project import Phase, Project, Step, Strategy
 from deployer.models.server import Server
 from deployer.security.vault import Vault
@@ -296,7 +296,7 @@ def _apply(project: Project, given: ProjectInput) -> None:
     for name in LIMITS:
         number = getattr(given, name)
         setattr(project, name, DEFAULTS.get(name) if number is None else number)
-    for occasion in Occasion:
+    for occasion in BY_MAIL:
         setattr(project, f"mail_on_{occasion}", getattr(given, f"mail_on_{occasion}"))
     project.mail_to = ", ".join(mail_addresses.split(given.mail_to)) or None
     project.steps.extend(
@@ -350,7 +350,7 @@ def as_input(project: Project, data_dir: DataDir) -> ProjectInput:
         cancel_running=project.cancel_running,
         rerun_interrupted=project.rerun_interrupted,
         **{name: getattr(project, name) for name in LIMITS},
-        **{f"mail_on_{occasion}": getattr(project, f"mail_on_{occasion}") for occasion in Occasion},
+        **{f"mail_on_{occasion}": getattr(project, f"mail_on_{occasion}") for occasion in BY_MAIL},
         mail_to=project.mail_to or "",
         steps=[
             StepInput(step.command, step.name, step.timeout_s, step.retries, step.retry_wait_s, step.phase)

@@ -6,7 +6,7 @@ from typing import Any
 
 from deployer.clock import iso
 from deployer.models.deployment import Command, Deployment, Status
-from deployer.models.notification import Occasion
+from deployer.models.notification import BY_MAIL
 from deployer.models.project import Project
 
 _VERDICT = {
@@ -84,7 +84,7 @@ def project_settings(row: Project) -> dict[str, Any]:
         "poll_minutes": row.poll_minutes,
         "keep_deployments": row.keep_deployments,
         "keep_days": row.keep_days,
-        **{f"mail_on_{occasion}": getattr(row, f"mail_on_{occasion}") for occasion in Occasion},
+        **{f"mail_on_{occasion}": getattr(row, f"mail_on_{occasion}") for occasion in BY_MAIL},
         "mail_to": row.mail_to,
         "steps": [
             {

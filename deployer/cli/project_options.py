@@ -157,16 +157,16 @@ class Given:
 
     def _mail_switches(self) -> dict[str, bool]:
         """What ``--mail-on`` says of each occasion; nothing where it was not given."""
-        from deployer.models.notification import Occasion
+        from deployer.models.notification import BY_MAIL
 
         if self.mail_on is None:
             return {}
         wanted = {word.strip() for word in self.mail_on.split(",") if word.strip()} - {"none"}
-        unknown = wanted - set(Occasion)
+        unknown = wanted - set(BY_MAIL)
         if unknown:
-            words = ", ".join(Occasion)
+            words = ", ".join(BY_MAIL)
             raise InvalidInput({"mail_on": f"{min(unknown)} is none of {words}; write none for no mails."})
-        return {f"mail_on_{occasion}": occasion in wanted for occasion in Occasion}
+        return {f"mail_on_{occasion}": occasion in wanted for occasion in BY_MAIL}
 
 
 def taken(command: Callable[..., None]) -> Callable[..., None]:

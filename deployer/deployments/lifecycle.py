@@ -36,7 +36,7 @@ from deployer.models.deployment import (
     Trigger,
 )
 from deployer.models.project import Project
-from deployer.notifications import outbox
+from deployer.notifications import wishes
 
 ARROWS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset((Status.RUNNING, Status.CANCELLED, Status.SUPERSEDED, Status.INTERRUPTED)),
@@ -138,10 +138,13 @@ def begin(connection: sa.Connection, deployment_id: str, runner_id: str) -> bool
     values: dict[str, Any] = {"runner_id": runner_id, "started_at": now}
     try:
         with connection.begin_nested():
-            return _move(connection, deployment_id, Status.QUEUED, Status.RUNNING, at=now, **values)
+            is_begun = _move(connection, deployment_id, Status.QUEUED, Status.RUNNING, at=now, **values)
     except IntegrityError:
         # The index on running deployments.
         return False
+    if is_begun:
+        wishes.began(connection, deployment_id, now)
+    return is_begun
 
 
 def request_cancel(connection: sa.Connection, deployment_id: str, by: str) -> bool:
@@ -245,7 +248,7 @@ def _end(connection: sa.Connection, deployment_id: str, runner_id: str, status: 
     ):
         raise LostClaim(f"Deployment {deployment_id} is no longer this runner's.")
     command_lifecycle.end_with_deployment(connection, deployment_id, status, cause, now)
-    outbox.owe(connection, deployment_id, status, now)
+    wishes.ended(connection, deployment_id, status, now)
     if rerun:
         enqueue(connection, [NewDeployment(id=clock.new_id(), **vars(rerun))])
 

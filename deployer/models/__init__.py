@@ -2,6 +2,7 @@
 
 from deployer.models.audit import AuditEvent
 from deployer.models.base import Base
+from deployer.models.channel import Channel
 from deployer.models.delivery import Counter, Delivery, DeliveryPayload
 from deployer.models.deployment import Command, Deployment, DeploymentEvent, LogChunk
 from deployer.models.notification import Notification
@@ -15,6 +16,7 @@ from deployer.models.user import Invitation, LoginSession, RecoveryCode, Throttl
 __all__ = [
     "AuditEvent",
     "Base",
+    "Channel",
     "Command",
     "Counter",
     "Delivery",

@@ -37,6 +37,8 @@ WORDS = {
     Occasion.FAILURE: "failed",
     Occasion.RECOVERY: "recovered",
     Occasion.INTERRUPTION: "interrupted",
+    Occasion.STARTED: "started",
+    Occasion.CANCELLATION: "cancelled",
 }
 
 Redact = Callable[[bytes], bytes]
@@ -147,10 +149,10 @@ def _templates() -> Environment:
 
 def _facts(letter: Letter, envelope: Envelope, redact: Redact) -> dict[str, object]:
     def line(text: str | None, limit: int = MAX_LINE) -> str:
-        return shortened(one_line(_shown(text, redact)), limit)
+        return shortened(one_line(shown(text, redact)), limit)
 
-    cause = _shown(letter.cause, redact).strip()
-    commit = shortened(one_line(_shown(letter.commit_message, redact).strip().split("\n", 1)[0]), MAX_LINE)
+    cause = shown(letter.cause, redact).strip()
+    commit = shortened(one_line(shown(letter.commit_message, redact).strip().split("\n", 1)[0]), MAX_LINE)
     word = WORDS[letter.occasion]
     about = one_line(cause.split("\n", 1)[0]).replace("step '", "", 1).replace("' ", " ", 1) if cause else commit
     finished_at = letter.finished_at
@@ -169,7 +171,7 @@ def _facts(letter: Letter, envelope: Envelope, redact: Redact) -> dict[str, obje
         "at": _moment(finished_at or letter.written_at),
         "link": f"{envelope.public_url}/deployments/{letter.ref}",
         "settings_link": f"{envelope.public_url}/projects/{quote(line(letter.project), safe='')}/edit#mail",
-        "command": shortened(_shown(letter.command, redact).strip(), MAX_COMMAND),
+        "command": shortened(shown(letter.command, redact).strip(), MAX_COMMAND),
         "log": last_lines(letter.log, redact) if letter.log is not None else [],
     }
 
@@ -198,7 +200,9 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
-def _shown(text: str | None, redact: Redact) -> str:
+def shown(text: str | None, redact: Redact) -> str:
+    """Text without secrets and without control sequences; secrets that those had cut in two are gone too."""
+
     def redacted(given: str) -> str:
         return redact(given.encode("utf-8", "replace")).decode("utf-8", "replace")
 

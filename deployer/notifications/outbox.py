@@ -1,7 +1,9 @@
-"""The outbox: what a deployment's end owes people, written with that end and kept until it is sent or given up.
+"""The outbox: what a deployment owes, to mail and to channels, kept until it is sent, given up, or no longer wanted.
 
-    pending ──► sent | given_up
+    pending ──► sent | given_up | dropped
        ▲────────────────┘  by hand
+
+What mails are owed is said here, what channels are in `wishes`; both are written with the change that they tell of.
 
 An attempt is claimed before it is made: the row says when the next one is due, and only then is the mail sent. A
 runner that is killed in between sends it once more when that time has come, with the same Message-ID; none is lost.
@@ -9,6 +11,7 @@ runner that is killed in between sends it once more when that time has come, wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -88,13 +91,23 @@ def owe(connection: sa.Connection, deployment_id: str, status: Status, at: datet
         occasion = Occasion.FAILURE if wishes.mail_on_failure else None
     elif status is Status.INTERRUPTED:
         occasion = Occasion.INTERRUPTION if wishes.mail_on_interruption else None
-    elif wishes.mail_on_recovery and _was_down(connection, wishes.project_id, deployment_id):
+    elif wishes.mail_on_recovery and was_down(connection, wishes.project_id, deployment_id):
         occasion = Occasion.RECOVERY
     elif wishes.mail_on_success:
         occasion = Occasion.SUCCESS
     if occasion:
-        row = {
+        put(connection, [(None, occasion)], deployment_id, at)
+    return occasion
+
+
+def put(
+    connection: sa.Connection, owed: Sequence[tuple[str | None, Occasion]], deployment_id: str, at: datetime
+) -> None:
+    """Notifications of a deployment: to which channel (None: by mail), and of what."""
+    rows = [
+        {
             "id": clock.new_id(),
+            "channel_id": channel_id,
             "deployment_id": deployment_id,
             "occasion": occasion,
             "status": NotificationStatus.PENDING,
@@ -102,11 +115,13 @@ def owe(connection: sa.Connection, deployment_id: str, status: Status, at: datet
             "next_attempt_at": at,
             "created_at": at,
         }
-        connection.execute(_INSERT, row)
-    return occasion
+        for channel_id, occasion in owed
+    ]
+    connection.execute(_INSERT, rows)
 
 
-def _was_down(connection: sa.Connection, project_id: str, deployment_id: str) -> bool:
+def was_down(connection: sa.Connection, project_id: str, deployment_id: str) -> bool:
+    """Whether a project's last deployment to end before this one ended badly."""
     before = connection.scalar(_SELECT_BEFORE, {"project": project_id, "id": deployment_id})
     return before in (Status.FAILED, Status.INTERRUPTED)
 
@@ -124,6 +139,10 @@ class Due:
     next_attempt_at: datetime
 
 
+_PENDING_OF_CHANNEL = sa.and_(
+    _notifications.c.status == PENDING,
+    _notifications.c.channel_id.is_not_distinct_from(sa.bindparam("channel", type_=sa.String)),
+)
 _SELECT_DUE = (
     sa.select(
         _notifications.c.id,
@@ -131,16 +150,26 @@ _SELECT_DUE = (
         _notifications.c.created_at,
         _notifications.c.next_attempt_at,
     )
-    .where(_notifications.c.status == PENDING)
-    .order_by(_notifications.c.next_attempt_at)
+    .where(_PENDING_OF_CHANNEL)
+    .order_by(_notifications.c.next_attempt_at, _notifications.c.created_at, _notifications.c.id)
     .limit(1)
+)
+_SELECT_WAITING = (
+    sa.select(_notifications.c.channel_id, sa.func.min(_notifications.c.next_attempt_at))
+    .where(_notifications.c.status == PENDING, _notifications.c.channel_id.is_not(None))
+    .group_by(_notifications.c.channel_id)
 )
 
 
-def first(connection: sa.Connection) -> Due | None:
-    """Of what is still to be sent the one to be tried first, now or later."""
-    row = connection.execute(_SELECT_DUE).first()
+def first(connection: sa.Connection, channel_id: str | None = None) -> Due | None:
+    """Of what is still to be sent to a channel (None: by mail) the one to be tried first, now or later."""
+    row = connection.execute(_SELECT_DUE, {"channel": channel_id}).first()
     return Due(*row) if row else None
+
+
+def waiting(connection: sa.Connection) -> dict[str, datetime]:
+    """The channels for which something is still to be sent, and when the first of it is to be tried."""
+    return {row[0]: row[1] for row in connection.execute(_SELECT_WAITING)}
 
 
 def wait_after(attempts: int) -> timedelta:
@@ -156,29 +185,74 @@ def claim(connection: sa.Connection, due: Due) -> Due | None:
     return Due(due.id, attempts, due.created_at, next_attempt_at) if is_mine else None
 
 
-def sent(connection: sa.Connection, due: Due, delivered_to: str) -> bool:
+def sent(
+    connection: sa.Connection, due: Due, delivered_to: str, *, answer: str = "", remote_id: str | None = None
+) -> bool:
     """pending → sent."""
     values = {
         "status": NotificationStatus.SENT,
         "sent_at": clock.now(),
         "last_error": None,
         "delivered_to": delivered_to or None,
+        "answer": answer or None,
+        "remote_id": remote_id,
     }
     return _change(connection, due, values)
 
 
 def failed(
-    connection: sa.Connection, due: Due, error: str, *, is_permanent: bool = False, delivered_to: str = ""
-) -> bool:
-    """Try again later; or give up, where that is of no use or a day is over. The last attempt is when it is."""
+    connection: sa.Connection,
+    due: Due,
+    error: str,
+    *,
+    is_permanent: bool = False,
+    delivered_to: str = "",
+    answer: str = "",
+    remote_id: str | None = None,
+    wait_s: float | None = None,
+) -> datetime | None:
+    """Try again later, and when; or give up (None), where that is of no use or a day is over. The last attempt is
+    when it is. ``wait_s`` is how long the other side wants no further try."""
     now = clock.now()
-    values: dict[str, Any] = {"last_error": error[:MAX_ERROR], "delivered_to": delivered_to or None}
+    values: dict[str, Any] = {
+        "last_error": error[:MAX_ERROR],
+        "delivered_to": delivered_to or None,
+        "answer": answer or None,
+        "remote_id": remote_id,
+    }
     ends_at = due.created_at + GIVE_UP_AFTER
+    again_at = None
     if is_permanent or now >= ends_at:
         values["status"] = NotificationStatus.GIVEN_UP
     else:
-        values["next_attempt_at"] = min(now + wait_after(due.attempts), ends_at)
-    return _change(connection, due, values)
+        wait = wait_after(due.attempts)
+        if wait_s is not None:
+            wait = min(max(timedelta(seconds=wait_s), FIRST_WAIT), LONGEST_WAIT)
+        again_at = values["next_attempt_at"] = min(now + wait, ends_at)
+    return again_at if _change(connection, due, values) else None
+
+
+def put_off(connection: sa.Connection, due: Due, wait: timedelta, why: str) -> bool:
+    """Look again later at what cannot be told yet. No attempt was made."""
+    return _change(connection, due, {"next_attempt_at": clock.now() + wait, "last_error": why})
+
+
+def dropped(connection: sa.Connection, due: Due, why: str) -> bool:
+    """pending → dropped: nobody is to get it any more."""
+    return _change(connection, due, {"status": NotificationStatus.DROPPED, "last_error": why})
+
+
+def wait_with(connection: sa.Connection, channel_id: str, until: datetime) -> None:
+    """What else is to be sent to a channel that cannot be reached waits for the next try of what was not sent."""
+    connection.execute(
+        _notifications.update()
+        .where(
+            _notifications.c.status == PENDING,
+            _notifications.c.channel_id == channel_id,
+            _notifications.c.next_attempt_at < until,
+        )
+        .values(next_attempt_at=until)
+    )
 
 
 def try_again(connection: sa.Connection, notification_id: str) -> bool:

@@ -20,7 +20,7 @@ from deployer.deployments import claims, reading, runners
 from deployer.deployments.runners import Host
 from deployer.executors.local import LocalExecutor
 from deployer.installation import Installation
-from deployer.runner import housekeeping, lookout, mailer
+from deployer.runner import courier, housekeeping, lookout, mailer
 from deployer.runner.heartbeat import Heartbeat
 from deployer.runner.lane import Lane
 
@@ -66,6 +66,7 @@ class Runner:
         # First, since it gives back room, and on a full disk nothing else begins.
         housekeeping.start(self._installation)
         mailer.start(self._installation)
+        courier.start(self._installation)
         self._begin()
         log.info("runner is ready")
         lookout.start(self._installation)

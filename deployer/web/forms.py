@@ -10,13 +10,13 @@ from typing import Any
 from werkzeug.datastructures import MultiDict
 
 from deployer.errors import InvalidInput
-from deployer.models.notification import Occasion
+from deployer.models.notification import BY_MAIL
 from deployer.models.project import Phase, Strategy
 from deployer.projects import LIMITS, RETRIES_PROBLEM, ProjectInput, StepInput, number_problem
 
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _DURATION = re.compile(r"\s*(\d{1,7})\s*(s|sec|m|min|h)?\s*\Z", re.IGNORECASE)
-MAIL_SWITCHES = tuple(f"mail_on_{occasion}" for occasion in Occasion)
+MAIL_SWITCHES = tuple(f"mail_on_{occasion}" for occasion in BY_MAIL)
 """The project form's boxes of what is told by mail."""
 
 _SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}

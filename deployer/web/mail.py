@@ -38,6 +38,7 @@ def _page(
     shown = {**present, **{name: text for name, text in (given or {}).items() if name not in found.fixed}}
     notifications = session.scalars(
         sa.select(Notification)
+        .where(Notification.channel_id.is_(None))
         .order_by(Notification.created_at.desc(), Notification.id.desc())
         .limit(SHOWN_NOTIFICATIONS)
         .options(joinedload(Notification.deployment).joinedload(Deployment.project))

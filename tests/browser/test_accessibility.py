@@ -14,7 +14,7 @@ from deployer.models import Delivery, Notification, Variable
 from deployer.models.notification import NotificationStatus, Occasion
 from deployer.models.project import Phase
 from deployer.projects import StepInput
-from tests.browser import server_scene
+from tests.browser import channel_scene, server_scene
 from tests.browser.faults import Faults
 from tests.browser.parts import BrowserContext, Page, axe_script, expect
 from tests.browser.places import fill_step, log_in, press, state, step
@@ -106,11 +106,14 @@ def scene(
     member = make_user(daemon, "a-rather-long-name-of-a-member-without-any-place-to-break-it-xx", is_admin=False)
     switch_on(daemon.installation, member.username)
     server_scene.make(operator, repository.url)
-    yield {**ids, "member": member.id, **deliveries_of(operator, loud.id)}
+    told = channel_scene.make(operator, "failing", ids["failed"])
+    marks = {"member": member.id, "hook": told["webhook"], "github": told["github"]}
+    yield {**ids, **marks, **deliveries_of(operator, loud.id)}
     is_open.touch()
     for one in ids.values():
         operator.wait_for_end(one)
     server_scene.remove(operator)
+    channel_scene.remove(operator)
     with operator.database.write() as connection:
         connection.execute(sa.delete(Variable).where(Variable.project_id.is_(None)))
 
@@ -127,12 +130,15 @@ def deliveries_of(operator: Operator, project_id: str) -> dict[str, str]:
     return newest()
 
 
+MAIL_STATUSES = (NotificationStatus.PENDING, NotificationStatus.SENT, NotificationStatus.GIVEN_UP)
+
+
 def owe_mails(operator: Operator, deployment_id: str) -> None:
     """A mail in each state, with errors of several lengths."""
     now = clock.now()
     words = ["550 5.1.1 " + "x" * 120, "The mail server refused the login: 535 5.7.8 try " * 4, None]
     with operator.database.write_session() as session:
-        for status, error in zip(NotificationStatus, words, strict=True):
+        for status, error in zip(MAIL_STATUSES, words, strict=True):
             session.add(
                 Notification(
                     id=clock.new_id(),
@@ -257,6 +263,18 @@ def send_test_mail(page: Page) -> None:
     expect(page.locator("#test-said .box")).to_be_visible()
 
 
+def try_channel(page: Page) -> None:
+    press(page, "Test hook")
+    expect(page.locator(".channel .box")).to_be_visible()
+
+
+def refuse_forge(page: Page) -> None:
+    page.locator("#environment_url").fill("app")
+    page.locator("#repository").fill("app")
+    press(page, "Add the channel")
+    expect(page.locator("#token-error")).to_be_visible()
+
+
 def refuse_deletion(page: Page) -> None:
     press(page, "Delete the project")
     expect(page.locator("#name-error")).to_be_visible()
@@ -355,6 +373,14 @@ PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "mail settings": ("/settings/mail", nothing),
     "refused mail settings": ("/settings/mail", refuse_mail),
     "mail settings after a test mail": ("/settings/mail", send_test_mail),
+    "notifications": ("/projects/failing/notifications", open_every_disclosure),
+    "no notifications": ("/projects/bare/notifications", nothing),
+    "notifications after a test": ("/projects/failing/notifications", try_channel),
+    "settings of notifications": ("/settings/notifications", open_every_disclosure),
+    "a new chat": ("/settings/notifications/new?kind=apprise", open_every_disclosure),
+    "a refused forge": ("/projects/bare/notifications/new?kind=github", refuse_forge),
+    "a webhook's form": ("/channels/{hook}", open_every_disclosure),
+    "a forge's form": ("/channels/{github}", nothing),
     "servers": ("/servers", nothing),
     "a new server": ("/servers/new", nothing),
     "a refused server": ("/servers/new", refuse_server),

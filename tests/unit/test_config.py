@@ -29,6 +29,7 @@ OTHER_VALUES = {
     "git.allow_file": True,
     "storage.database_url": "postgresql://deployer@db.example.com/deployer",
     "logs.level": "debug",
+    "outbound.allow_private": True,
     "logs.max_bytes_per_command": 1 << 20,
     "logs.max_spool_bytes": 1 << 22,
     "smtp.host": "mail.example.com",

@@ -43,6 +43,24 @@ def test_public_private_and_own_addresses_are(address):
     assert outbound.problem(address) is None
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "::1", "10.1.2.3", "172.16.0.1", "192.168.1.5", "100.64.0.1", "fd12::1", "::ffff:10.0.0.1"],
+)
+def test_private_addresses_are_not_where_nobody_allowed_them(address):
+    assert outbound.problem(address, allow_private=False) == "it is a private address"
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "64:ff9b::5db8:d822"])
+def test_public_ones_always_are(address):
+    assert outbound.problem(address, allow_private=False) is None
+
+
+def test_a_name_that_leads_home_is_refused_where_nobody_allowed_it():
+    with pytest.raises(AddressRefused, match=r"it is a private address\. Set outbound.allow_private"):
+        outbound.connect("localhost", 9, 1, allow_private=False)
+
+
 def named(monkeypatch, *places) -> None:
     """The one thing that cannot be had for real here: a name server of somebody else's."""
     answers = [

@@ -13,13 +13,13 @@ from deployer.config import SmtpSettings
 from deployer.deployments import claims, lifecycle
 from deployer.models import Deployment, Notification
 from deployer.models.deployment import Status
-from deployer.models.notification import Occasion
+from deployer.models.notification import BY_MAIL
 from deployer.notifications import mail_settings, outbox
 
 MINE = "my runner"
 COMPLETE = SmtpSettings(host="127.0.0.1", from_="deploy@example.com", to="ops@example.com")
-EVERYTHING = {f"mail_on_{occasion}": True for occasion in Occasion}
-NOTHING = {f"mail_on_{occasion}": False for occasion in Occasion}
+EVERYTHING = {f"mail_on_{occasion}": True for occasion in BY_MAIL}
+NOTHING = {f"mail_on_{occasion}": False for occasion in BY_MAIL}
 
 
 @pytest.fixture

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from deployer import accounts, audit, clock, invitations, logins, servers, sessions, variables
+from deployer import accounts, audit, clock, invitations, logins, projects, servers, sessions, variables
 from deployer.models.audit import AuditEvent
+from deployer.models.channel import ChannelKind
 from deployer.models.notification import Notification, NotificationStatus, Occasion
+from deployer.notifications import channels
+from deployer.notifications.channels import ChannelInput
 from deployer.servers import ServerInput
 from tests.support import authenticator
 from tests.support.browser import Answer, Browser
@@ -23,7 +26,7 @@ from tests.support.standing import PASSWORD, USER, logged_in, make_user
 
 _numbers = itertools.count(1)
 
-CHANGES_NOTHING = {"projects.check_access", "mail.test", "session_api.test_email"}
+CHANGES_NOTHING = {"projects.check_access", "mail.test", "session_api.test_email", "channels.test"}
 """Views that take a POST because they take long, or ask somebody else, but change nothing of ours."""
 
 
@@ -97,6 +100,14 @@ class Scene:
             session.add(owed)
         return owed.id
 
+    def channel(self) -> str:
+        """One that signs, of a project."""
+        kind, owner = ChannelKind.WEBHOOK, self.project().id
+        checked = channels.check(kind, ChannelInput("hook", url="http://127.0.0.1:9/"))
+        with self.operator.database.write_session() as session:
+            project = projects.find(session, owner)
+            return channels.create(session, kind, checked, project, self.operator.installation.vault).id
+
     def other_session(self) -> str:
         with self.operator.database.write_session() as session:
             user = accounts.find(session, self.name)
@@ -120,6 +131,10 @@ def project_fields() -> dict[str, str]:
         "step_name": "",
         "step_timeout": "",
     }
+
+
+def channel_fields() -> dict[str, str]:
+    return {"name": f"hook-{next(_numbers)}", "url": "http://127.0.0.1:9/", "on_recovery": "on"}
 
 
 def server_fields() -> dict[str, str]:
@@ -206,6 +221,23 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ),
     ("mail.save", "mail.changed"): lambda scene: scene.post("/settings/mail", security="starttls"),
     ("mail.retry", "notification.retried"): lambda scene: scene.post(f"/settings/mail/{scene.given_up()}/retry"),
+    ("channels.create_for_all", "channel.created"): lambda scene: scene.post(
+        "/settings/notifications/new?kind=webhook", **channel_fields()
+    ),
+    ("channels.create_for_project", "channel.created"): lambda scene: scene.post(
+        f"/projects/{scene.project().name}/notifications/new?kind=webhook", **channel_fields()
+    ),
+    ("channels.edit", "channel.changed"): lambda scene: scene.post(
+        f"/channels/{scene.channel()}", **channel_fields()
+    ),
+    ("channels.switch", "channel.switched_off"): lambda scene: scene.post(
+        f"/channels/{scene.channel()}/switch", to="off"
+    ),
+    ("channels.renew_secret", "channel.secret_renewed"): lambda scene: scene.post(
+        f"/channels/{scene.channel()}/secret"
+    ),
+    ("channels.delete", "channel.deleted"): lambda scene: scene.post(f"/channels/{scene.channel()}/delete"),
+    ("channels.retry", "notification.retried"): lambda scene: scene.post(f"/notifications/{scene.given_up()}/retry"),
     ("settings.set_path", "settings.changed"): lambda scene: scene.post("/settings/path", path=""),
     ("projects.create", "project.created"): lambda scene: scene.post("/projects/new", **project_fields()),
     ("projects.edit", "project.changed"): lambda scene: scene.post(

@@ -7,7 +7,10 @@ import sqlalchemy as sa
 
 from deployer import accounts, clock, invitations, servers, sessions
 from deployer.models import Notification, Server
+from deployer.models.channel import ChannelKind
 from deployer.models.notification import NotificationStatus, Occasion
+from deployer.notifications import channels
+from deployer.notifications.channels import ChannelInput
 from deployer.servers import ServerInput
 from tests.support.history import History
 from tests.support.routes import OPEN, addresses
@@ -28,12 +31,19 @@ def filled(rule: str, project, deployment_id: str, delivery_id: str, people: dic
         .replace("<variable_id>", project.variables[0].id)
         .replace("<notification_id>", deployment_id)
         .replace("<delivery_id>", delivery_id)
+        .replace("<channel_id>", deployment_id)
     )
 
 
 def owe(operator, deployment_id: str) -> None:
-    """A mail about a deployment that was given up; it has the deployment's id."""
+    """A mail about a deployment that was given up, and a channel; they have the deployment's id."""
     now = clock.now()
+    vault = operator.installation.vault
+    checked = channels.check(ChannelKind.WEBHOOK, ChannelInput(deployment_id, url="http://127.0.0.1:9/"))
+    with operator.database.write_session() as session:
+        made = channels.create(session, ChannelKind.WEBHOOK, checked, None, vault)
+        made.is_enabled, made.id = False, deployment_id
+        channels.seal(made, checked.sealed, vault)
     row = Notification(
         id=deployment_id,
         deployment_id=deployment_id,
@@ -128,6 +138,7 @@ def test_reading_changes_nothing(member, subject, operator, running, people):
                 "delivery_payloads",
                 "settings",
                 "notifications",
+                "channels",
             )
             return [
                 tuple(value for name, value in row._mapping.items() if name not in LOOKS)
