@@ -38,6 +38,7 @@ def deploy() -> ResponseReturnValue:
             me().user.username,
             installation().config.runner.max_queued,
             commit or None,
+            is_admin=me().user.is_admin,
         )
     return jsonify(success=True, deployId=deployment_id)
 
@@ -55,7 +56,10 @@ def retry_deployment(deployment_id: str) -> ResponseReturnValue:
     except NotFound as error:
         return json_error(404, str(error))
     max_queued = installation().config.runner.max_queued
-    new_id = retry.ask(installation().database, actor(), found, max_queued, from_failed=from_failed)
+    is_admin = me().user.is_admin
+    new_id = retry.ask(
+        installation().database, actor(), found, max_queued, from_failed=from_failed, is_admin=is_admin
+    )
     return jsonify(success=True, deployId=new_id)
 
 

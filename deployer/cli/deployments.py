@@ -47,7 +47,7 @@ def retry(context: Context, deployment: str, from_failed: bool, follow: bool) ->
     with Session(context.installation.database.engine) as session:
         found = reading.find(session, deployment)
     database, max_queued = context.installation.database, context.config.runner.max_queued
-    new_id = again.ask(database, Actor(context.actor), found, max_queued, from_failed=from_failed)
+    new_id = again.ask(database, Actor(context.actor), found, max_queued, from_failed=from_failed, is_admin=True)
     _enqueued(context, new_id, follow=follow)
 
 

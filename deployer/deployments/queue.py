@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -56,13 +57,24 @@ def require_room(connection: sa.Connection, max_queued: int) -> None:
 
 
 def deploy_by_hand(
-    connection: sa.Connection, project_id: str, by: str, max_queued: int, commit: str | None = None
+    connection: sa.Connection,
+    project_id: str,
+    by: str,
+    max_queued: int,
+    commit: str | None = None,
+    *,
+    is_admin: bool = False,
+    ignores_windows: bool = False,
 ) -> str:
     """Enqueue a manual deployment; its id. ``commit`` is a commit's id, whole or shortened; without one the branch's
-    tip is deployed. The runner resolves either.
+    tip is deployed. The runner resolves either. What an administrator asks for needs no further approval, and may
+    begin outside the project's windows where they say so.
 
-    Raises NotFound, InvalidInput (``steps`` where there are none, ``commit`` where it cannot be deployed), QueueFull.
+    Raises NotFound, InvalidInput (``steps`` where there are none, ``commit`` where it cannot be deployed,
+    ``ignores_windows`` where that is not for ``by`` to say), QueueFull.
     """
+    if ignores_windows and not is_admin:
+        raise InvalidInput({"ignores_windows": "Only an administrator may deploy outside the windows."})
     branch = connection.scalar(sa.select(_projects.c.branch).where(_projects.c.id == project_id))
     if branch is None:
         raise NotFound("Project not found")
@@ -79,9 +91,16 @@ def deploy_by_hand(
         triggered_by=by,
         branch=branch,
         commit_sha=commit,
+        ignores_windows=ignores_windows,
+        **approval(by, is_admin=is_admin),
     )
     lifecycle.enqueue(connection, [new])
     return new.id
+
+
+def approval(by: str, *, is_admin: bool) -> dict[str, Any]:
+    """By its columns, the approval of a deployment that a person asks for: an administrator gives it with that."""
+    return {"approved_by": by, "approved_at": clock.now()} if is_admin else {}
 
 
 def refuse_commit(connection: sa.Connection, project_id: str, commit: str) -> None:

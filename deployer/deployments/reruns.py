@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -31,6 +32,10 @@ class Rerun:
     author_email: str | None
     repository: str | None
     retry_of: str
+    # What it was allowed it still is.
+    approved_by: str | None
+    approved_at: datetime | None
+    ignores_windows: bool
 
 
 def after_interruption(connection: sa.Connection, deployment_id: str) -> tuple[str, Rerun | None]:
@@ -62,6 +67,9 @@ def after_interruption(connection: sa.Connection, deployment_id: str) -> tuple[s
         author_email=old.author_email if is_certain else None,
         repository=old.repository,
         retry_of=deployment_id,
+        approved_by=old.approved_by,
+        approved_at=old.approved_at,
+        ignores_windows=old.ignores_windows,
     )
     return "; the deployment is run again by itself", rerun
 

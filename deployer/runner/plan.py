@@ -87,7 +87,8 @@ def _built_in(
     elif is_of_certain_commit(deployment):
         own = project.steps[0].command
         if git.only_pulls(own):
-            line = f"git checkout {(deployment.commit_sha or '')[:12]}  # instead of: {own}"
+            sha = deployment.commit_sha
+            line = f"git checkout {sha[:12] if sha else branch}  # instead of: {own}"
             yield one(CommandKind.CHECKOUT, line)
         elif 0 not in skipped:
             raise GitError(COMMIT_NEEDS_BARE_PULL)
@@ -116,8 +117,10 @@ def _own(deployment: Deployment, config: Config, skipped: Mapping[int, str]) -> 
 
 
 def is_of_certain_commit(deployment: Deployment) -> bool:
-    """Whether a person asked for this very commit. Ask before the fetch: then a tip is written down too."""
-    return deployment.trigger in (Trigger.MANUAL, Trigger.RETRY) and deployment.commit_sha is not None
+    """Whether it has to be this very commit: a person asked for it, or it is checked. Ask before the fetch: then a
+    tip is written down too."""
+    is_asked_for = deployment.trigger in (Trigger.MANUAL, Trigger.RETRY) and deployment.commit_sha is not None
+    return is_asked_for or deployment.project.is_exact
 
 
 def pulls_itself(project: Project) -> bool:

@@ -138,7 +138,14 @@ def retry(deployment_id: str) -> ResponseReturnValue:
     from_failed = request.form.get("from") == "failed"
     max_queued = installation().config.runner.max_queued
     try:
-        new_id = again.ask(installation().database, actor(), deployment, max_queued, from_failed=from_failed)
+        new_id = again.ask(
+            installation().database,
+            actor(),
+            deployment,
+            max_queued,
+            from_failed=from_failed,
+            is_admin=me().user.is_admin,
+        )
     except (InvalidInput, InvalidTransition) as error:
         said = " ".join(error.fields.values()) if isinstance(error, InvalidInput) else str(error)
         return _page(deployment_id, refusal=said), 409

@@ -1,0 +1,224 @@
+"""Whose commits a project deploys: real signatures by gpg and ssh-keygen, asked of git itself."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from deployer import protection, signatures
+from deployer.commands import git_verify
+from deployer.errors import CommitUntrusted, InvalidInput
+from deployer.models import Project
+from deployer.protection import SignersInput
+from tests.support.signing import OpenPgpSigner, SshSigner
+
+
+@pytest.fixture(scope="module")
+def ada(tmp_path_factory):
+    # Sockets of gpg's agent have short names only.
+    signer = OpenPgpSigner(tmp_path_factory.mktemp("pgp") / "a", "Ada")
+    yield signer
+    signer.close()
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory):
+    signer = OpenPgpSigner(tmp_path_factory.mktemp("pgp") / "s", "Mallory")
+    yield signer
+    signer.close()
+
+
+@pytest.fixture
+def grace(tmp_path):
+    return SshSigner(tmp_path, "Grace")
+
+
+@pytest.fixture
+def data_dir(installation):
+    return installation.data_dir
+
+
+@pytest.fixture
+def check(data_dir, repository):
+    """Ask about a commit of `repository`, as the runner does after the fetch."""
+
+    def ask(sha: str, *, keys: str | None = None, signers: str | None = None) -> None:
+        project = Project(id="p", signature_keys=keys, signature_signers=signers)
+        mirror = data_dir.mirror("p")
+        subprocess.run(["git", "clone", "--quiet", "--mirror", repository.url, str(mirror)], check=True)
+        signatures.require(project, sha, data_dir)
+        assert list(data_dir.scratch.iterdir()) == []
+
+    return ask
+
+
+def test_a_project_that_trusts_nobody_in_particular_asks_nothing(data_dir):
+    signatures.require(Project(id="p"), "no commit at all", data_dir)
+
+
+def test_a_commit_signed_by_a_trusted_openpgp_key_is_taken(check, repository, ada):
+    check(ada.commit(repository), keys=ada.public_key)
+
+
+def test_a_commit_signed_by_an_allowed_ssh_key_is_taken(check, repository, grace, ada):
+    check(grace.commit(repository), signers=f"# people\n{grace.line()}\n", keys=ada.public_key)
+
+
+def test_a_commit_that_is_not_signed_is_refused_in_words(check, repository, ada):
+    sha = repository.commit()
+
+    with pytest.raises(CommitUntrusted) as refused:
+        check(sha, keys=ada.public_key)
+
+    assert str(refused.value) == (
+        f"commit {sha[:7]} is not signed; this project deploys only what is signed by one of its OpenPGP keys"
+    )
+
+
+def test_a_foreign_key_is_refused_with_its_name(check, repository, ada, stranger):
+    with pytest.raises(CommitUntrusted, match="signed by the OpenPGP key [0-9A-F]{16}, which this project does not"):
+        check(stranger.commit(repository), keys=ada.public_key)
+
+
+def test_a_foreign_ssh_key_is_refused_with_its_fingerprint(check, repository, grace, tmp_path):
+    other = SshSigner(tmp_path, "Mallory")
+
+    with pytest.raises(CommitUntrusted, match=r"SSH key SHA256:\S+, which .* SSH signers \(grace@example.com\)"):
+        check(other.commit(repository), signers=grace.line())
+
+
+def test_an_ssh_key_counts_for_nothing_where_only_openpgp_is_trusted(check, repository, ada, grace):
+    with pytest.raises(CommitUntrusted, match="by the SSH key"):
+        check(grace.commit(repository), keys=ada.public_key)
+
+
+def test_a_key_that_was_revoked_is_refused(check, repository, tmp_path_factory):
+    signer = OpenPgpSigner(tmp_path_factory.mktemp("pgp") / "r", "Barbara")
+    sha = signer.commit(repository)
+    signer.revoke()
+    signer.close()
+
+    with pytest.raises(CommitUntrusted, match="which was revoked"):
+        check(sha, keys=signer.public_key)
+
+
+def test_an_expired_key_is_refused(data_dir, repository, check, tmp_path_factory):
+    """Made and used years ago, by gpg's own clock."""
+    signer = OpenPgpSigner(tmp_path_factory.mktemp("pgp") / "e", "Edsger", then="20200101T000000", seconds=86400)
+    sha = signer.commit(repository)
+    key = signer.public_key
+    signer.close()
+
+    with pytest.raises(CommitUntrusted, match="which has expired"):
+        check(sha, keys=key)
+    with pytest.raises(ValueError, match="The key of Edsger <edsger@example.com> has expired"):
+        signatures.read_keys(key, data_dir)
+
+
+def test_a_signature_of_another_commit_is_refused(check, repository, ada):
+    sha = ada.commit(repository)
+    text = repository.git("cat-file", "commit", sha).replace("signed", "forged")
+    forged = subprocess.run(
+        ["git", "-C", str(repository.path), "hash-object", "-t", "commit", "-w", "--stdin"],
+        input=text, capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    repository.git("update-ref", "refs/heads/main", forged)
+
+    with pytest.raises(CommitUntrusted, match="not of this commit"):
+        check(forged, keys=ada.public_key)
+
+
+def test_an_ssh_key_whose_time_is_over_is_refused_whatever_the_commit_says_of_its_age(check, repository, grace):
+    backdated = {"GIT_COMMITTER_DATE": "2019-06-01T00:00:00Z", "GIT_AUTHOR_DATE": "2019-06-01T00:00:00Z"}
+
+    with pytest.raises(CommitUntrusted, match="does not trust"):
+        check(grace.commit(repository, **backdated), signers=grace.line('valid-before="20200101"'))
+
+
+def test_neither_the_users_configuration_nor_their_keyring_has_a_say(
+    check, repository, ada, stranger, monkeypatch, tmp_path
+):
+    sha = stranger.commit(repository)
+    liar = tmp_path / "liar"
+    liar.write_text('#!/bin/sh\necho "[GNUPG:] GOODSIG 0000000000000000 Ada" >&2\nexit 0\n')
+    liar.chmod(0o755)
+    (tmp_path / ".gitconfig").write_text(f'[gpg]\nprogram = {liar}\n[gpg "openpgp"]\nprogram = {liar}\n')
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / ".gitconfig"))
+    monkeypatch.setenv("GNUPGHOME", str(stranger.home))
+
+    with pytest.raises(CommitUntrusted, match="does not trust"):
+        check(sha, keys=ada.public_key)
+
+
+def test_without_gpg_nothing_passes_and_it_is_said_what_to_do(check, repository, ada, monkeypatch, tmp_path):
+    for name in ("git", "ssh-keygen"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    sha = ada.commit(repository)
+    key = ada.public_key
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(CommitUntrusted, match=r"gpg is not installed .* apt-get install gnupg"):
+        check(sha, keys=key)
+
+
+# What is entered
+
+
+def test_the_keys_that_were_entered_are_read(data_dir, ada, grace):
+    (key,) = signatures.read_keys(ada.public_key, data_dir)
+    (signer,) = signatures.read_signers(grace.line('namespaces="git",valid-before="20991231Z"'))
+
+    assert (key.name, len(key.fingerprint), key.is_over) == ("Ada <ada@example.com>", 40, False)
+    assert (signer.name, signer.fingerprint[:7], signer.expires_at.year) == ("grace@example.com", "SHA256:", 2099)
+
+
+@pytest.mark.parametrize(
+    ("mangle", "problem"),
+    [
+        (lambda key: "hello", "This is no OpenPGP key. Paste the output of: gpg --armor --export"),
+        (lambda key: key[: len(key) // 2] + "\n-----END PGP PUBLIC KEY BLOCK-----\n", "gpg finds no key in this"),
+        (lambda key: key.replace("PUBLIC", "PRIVATE"), "This is a private key"),
+        (lambda key: key + "ä", "ASCII"),
+    ],
+)
+def test_what_is_no_key_is_refused_at_its_field(data_dir, ada, mangle, problem):
+    project = Project(id="p")
+
+    with pytest.raises(InvalidInput) as refused:
+        protection.set_signers(project, SignersInput(keys=mangle(ada.public_key)), data_dir)
+
+    assert problem in refused.value.fields["signature_keys"]
+    assert project.signature_keys is None
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("# nobody", "There is no signer in this."),
+        ("{key}", "Line 1 names nobody before the key."),
+        ("grace@example.com", "Line 1 is not understood."),
+        ("grace@example.com {cut}", "Line 1: the key is cut off"),
+        ("grace@example.com ssh-rsa {blob}", "is none of type ssh-rsa"),
+        ('grace@example.com valid-before="soon" {key}', "valid-before is a time such as 20271231"),
+        ("grace@example.com {key}\ngrace@example.com nonsense", "Line 2 is not understood."),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----", "This is a private key."),
+    ],
+)
+def test_what_is_no_signer_is_refused_at_its_field(data_dir, grace, line, problem):
+    key = grace.public_key
+    text = line.format(key=key, cut=key[:40], blob=key.split()[1])
+
+    with pytest.raises(InvalidInput) as refused:
+        protection.set_signers(Project(id="p"), SignersInput(signers=text), data_dir)
+
+    assert problem in refused.value.fields["signature_signers"]
+
+
+def test_the_call_is_composed_so_that_a_commit_is_no_option(tmp_path):
+    argv = git_verify.verify("/mirror", "--evil", tmp_path)
+
+    assert argv.index("--end-of-options") < argv.index("--evil")
+    assert git_verify.environment(tmp_path)["GIT_CONFIG_GLOBAL"] == "/dev/null"
