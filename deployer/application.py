@@ -30,6 +30,7 @@ from deployer.web import (
     settings,
     text,
     users,
+    waits,
 )
 from deployer.web.context import orm
 
@@ -60,6 +61,7 @@ def create_app(installation: Installation) -> Flask:
     app.extensions["deployer"] = installation
     orm.init_app(app)
     text.init_app(app)
+    waits.init_app(app)
     errors.init_app(app)
     login_manager = LoginManager(app, add_context_processor=False)
     login_manager.user_loader(auth.load_user)

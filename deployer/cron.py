@@ -94,7 +94,7 @@ class Cron:
 
     @property
     def is_by_either_day(self) -> bool:
-        """Whether either day, of the month or of the week, is enough: crontab(5), where neither begins with a star."""
+        """Whether either day, of month or week, is enough: crontab(5), where neither begins with a star."""
         _, _, day, _, weekday = self.text.split()
         return not day.startswith("*") and not weekday.startswith("*")
 

@@ -8,11 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from deployer import clock, signatures, time_zones, windows
+from deployer.commands import git
 from deployer.errors import InvalidInput, InvalidTransition, as_sentence
 from deployer.installation import DataDir
 from deployer.models.base import table_of
 from deployer.models.deployment import QUEUED, Deployment, DeploymentEvent, Status, reference
 from deployer.models.project import Project
+from deployer.signatures import Signer
 
 MAX_REASON = 500
 MAX_WINDOWS_TEXT = 4000
@@ -100,20 +102,46 @@ class SignersInput:
     signers: str = ""
 
 
-def set_signers(project: Project, given: SignersInput, data_dir: DataDir) -> None:
-    """Raises InvalidInput (``signature_keys``, ``signature_signers``)."""
+@dataclass(frozen=True)
+class Signers:
+    """The same, read and found good."""
+
+    keys: str | None
+    signers: str | None
+    in_words: str
+
+
+def read_signers(given: SignersInput, data_dir: DataDir) -> Signers:
+    """Raises InvalidInput (``signature_keys``, ``signature_signers``). Asks gpg, which may take a moment."""
     keys, signers = (text.replace("\r\n", "\n").strip() for text in (given.keys, given.signers))
     errors = {}
+    found: list[Signer] = []
     if keys:
         try:
-            signatures.read_keys(keys, data_dir)
+            found += signatures.read_keys(keys, data_dir)
         except ValueError as error:
             errors["signature_keys"] = str(error)
     if signers:
         try:
-            signatures.read_signers(signers)
+            found += signatures.read_signers(signers)
         except ValueError as error:
             errors["signature_signers"] = str(error)
     if errors:
         raise InvalidInput(errors)
-    project.signature_keys, project.signature_signers = keys or None, signers or None
+    words = "; ".join(f"{one.name} {one.fingerprint}" for one in found) or "anybody"
+    return Signers(keys or None, signers or None, words[:1000])
+
+
+def set_signers(project: Project, read: Signers) -> None:
+    """Raises InvalidInput (``signature_keys``) where the project's steps would bring commits that are not checked."""
+    first = project.steps[0].command if project.steps else ""
+    is_pulled = git.pulls_itself(first) and not git.only_pulls(first)
+    if is_pulled and (read.keys or read.signers):
+        field = "signature_keys" if read.keys else "signature_signers"
+        raise InvalidInput(
+            {
+                field: "The first step does more than git pull, so a commit that was checked cannot take its place. "
+                "Move the rest of it into a step of its own first."
+            }
+        )
+    project.signature_keys, project.signature_signers = read.keys, read.signers

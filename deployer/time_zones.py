@@ -32,6 +32,12 @@ def words(moment: datetime, zone: str, now: datetime) -> str:
     local, today = moment.astimezone(ZoneInfo(zone)), now.astimezone(ZoneInfo(zone)).date()
     if abs((local.date() - today).days) <= 6:
         return f"{_DAYS[local.weekday()]} {local:%H:%M}"
+    return with_date(moment, zone)
+
+
+def with_date(moment: datetime, zone: str) -> str:
+    """A moment on the zone's clocks: ``Mon 2026-11-23 03:00``."""
+    local = moment.astimezone(ZoneInfo(zone))
     return f"{_DAYS[local.weekday()]} {local:%Y-%m-%d %H:%M}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deployer.clock import iso
+from deployer.deployments.waiting import Waiting
 from deployer.models.deployment import Command, Deployment, Status
 from deployer.models.notification import Occasion
 from deployer.models.project import Project
@@ -32,6 +33,11 @@ def deployment(row: Deployment) -> dict[str, Any]:
         "retry_of": row.retry_of,
         "from_step": row.from_step,
     }
+
+
+def waits(found: Waiting | None) -> dict[str, Any]:
+    """What a queued deployment waits for, in words; null where it has begun, or is about to."""
+    return {"waits_for": (found.words or None) if found else None}
 
 
 def live_deployment(row: Deployment) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from deployer.api import serializers
-from deployer.deployments import logs, queue, reading, retry
+from deployer.deployments import logs, queue, reading, retry, waiting
 from deployer.errors import MailError, NotFound, SecretUnreadable
 from deployer.models.project import Project
 from deployer.web.context import actor, changing, installation, me, orm
@@ -73,7 +73,7 @@ def show(deployment_id: str) -> ResponseReturnValue:
     connection = session.connection()
     return jsonify(
         success=True,
-        deployment=serializers.deployment(deployment),
+        deployment=serializers.deployment(deployment) | serializers.waits(waiting.of(connection, deployment.id)),
         logs=[
             serializers.log_entry(command, logs.of_command(connection, command, MAX_LOG_BYTES))
             for command in deployment.commands

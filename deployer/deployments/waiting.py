@@ -117,6 +117,11 @@ class Waiting:
     words: str
 
     @property
+    def is_held(self) -> bool:
+        """Whether people hold it back, rather than what else runs."""
+        return any(hold in BY_PEOPLE for hold in self.holds)
+
+    @property
     def needs_approval(self) -> bool:
         return Hold.APPROVAL in self.holds
 

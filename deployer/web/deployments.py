@@ -9,6 +9,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
+from deployer import protection
 from deployer.deployments import lifecycle, logs, reading, search
 from deployer.deployments import retry as again
 from deployer.deployments.paging import Place
@@ -162,4 +163,16 @@ def cancel(deployment_id: str) -> ResponseReturnValue:
     deployment = reading.find(orm.session(), deployment_id)
     with changing("deployment.cancel_requested", deployment.ref) as session:
         lifecycle.request_cancel(session.connection(), deployment.id, me().user.username)
+    return redirect(url_for("deployments.show", deployment_id=deployment.id))
+
+
+@blueprint.post("/<deployment_id>/approve")
+def approve(deployment_id: str) -> ResponseReturnValue:
+    """Let it begin, where its project asks for that."""
+    deployment = reading.find(orm.session(), deployment_id)
+    try:
+        with changing("deployment.approved", deployment.ref, deployment.commit_sha) as session:
+            protection.approve(session, deployment.id, me().user.username)
+    except InvalidTransition as error:
+        return _page(deployment_id, refusal=str(error)), 409
     return redirect(url_for("deployments.show", deployment_id=deployment.id))

@@ -10,8 +10,10 @@ from tests.support.repository import Repository
 
 
 class OpenPgpSigner:
-    """Somebody with a keyring of their own. The key is made ``then`` by gpg's clock (now where that is empty) and good
-    for so many seconds from then (0: for ever)."""
+    """Somebody with a keyring of their own.
+
+    The key is made ``then``, by gpg's clock (empty: now), and good for so many seconds (0: for ever).
+    """
 
     def __init__(self, home: Path, name: str, *, then: str = "", seconds: int = 0) -> None:
         self.home = home

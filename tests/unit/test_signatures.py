@@ -78,7 +78,7 @@ def test_a_commit_that_is_not_signed_is_refused_in_words(check, repository, ada)
 
 
 def test_a_foreign_key_is_refused_with_its_name(check, repository, ada, stranger):
-    with pytest.raises(CommitUntrusted, match="signed by the OpenPGP key [0-9A-F]{16}, which this project does not"):
+    with pytest.raises(CommitUntrusted, match=r"signed by the OpenPGP key [0-9A-F]{16}, which this project does not"):
         check(stranger.commit(repository), keys=ada.public_key)
 
 
@@ -113,7 +113,7 @@ def test_an_expired_key_is_refused(data_dir, repository, check, tmp_path_factory
 
     with pytest.raises(CommitUntrusted, match="which has expired"):
         check(sha, keys=key)
-    with pytest.raises(ValueError, match="The key of Edsger <edsger@example.com> has expired"):
+    with pytest.raises(ValueError, match=r"The key of Edsger <edsger@example\.com> has expired"):
         signatures.read_keys(key, data_dir)
 
 
@@ -185,13 +185,10 @@ def test_the_keys_that_were_entered_are_read(data_dir, ada, grace):
     ],
 )
 def test_what_is_no_key_is_refused_at_its_field(data_dir, ada, mangle, problem):
-    project = Project(id="p")
-
     with pytest.raises(InvalidInput) as refused:
-        protection.set_signers(project, SignersInput(keys=mangle(ada.public_key)), data_dir)
+        protection.read_signers(SignersInput(keys=mangle(ada.public_key)), data_dir)
 
     assert problem in refused.value.fields["signature_keys"]
-    assert project.signature_keys is None
 
 
 @pytest.mark.parametrize(
@@ -212,9 +209,20 @@ def test_what_is_no_signer_is_refused_at_its_field(data_dir, grace, line, proble
     text = line.format(key=key, cut=key[:40], blob=key.split()[1])
 
     with pytest.raises(InvalidInput) as refused:
-        protection.set_signers(Project(id="p"), SignersInput(signers=text), data_dir)
+        protection.read_signers(SignersInput(signers=text), data_dir)
 
     assert problem in refused.value.fields["signature_signers"]
+
+
+def test_a_first_step_that_pulls_and_does_more_would_bring_what_is_not_checked(
+    make_project, operator, data_dir, grace
+):
+    project = make_project("git pull && npm ci")
+    read = protection.read_signers(SignersInput(signers=grace.line()), data_dir)
+
+    with pytest.raises(InvalidInput, match="signature_signers: The first step does more than git pull"):
+        protection.set_signers(project, read)
+    protection.set_signers(operator.change(project, steps=["git pull", "npm ci"]), read)
 
 
 def test_the_call_is_composed_so_that_a_commit_is_no_option(tmp_path):
