@@ -63,6 +63,12 @@ def set_windows(project: Project, text: str, zone: str) -> None:
     project.windows, project.windows_zone = text or None, zone
 
 
+def windows_detail(text: str, zone: str) -> str:
+    """What the audit log says of windows that were entered."""
+    lines = "; ".join(line.strip() for line in text.splitlines() if line.strip())
+    return f"{lines} {zone}"[:1000] if lines else "always"
+
+
 def approve(session: Session, deployment_id: str, by: str) -> None:
     """Let a queued deployment begin that waits for a person's word. Raises InvalidTransition where it does not."""
     connection = session.connection()

@@ -10,7 +10,20 @@ from typing import Any
 import click
 
 from deployer import __version__
-from deployer.cli import audit, backup, deployments, doctor, env, logs, mail, projects, servers, users
+from deployer.cli import (
+    audit,
+    backup,
+    deployments,
+    doctor,
+    env,
+    logs,
+    mail,
+    projects,
+    protection,
+    schedules,
+    servers,
+    users,
+)
 from deployer.cli.context import Context
 from deployer.errors import DeployerError
 
@@ -130,6 +143,8 @@ for _command in (
     deployments.deploy,
     deployments.retry,
     deployments.cancel,
+    protection.approve,
+    schedules.schedule,
     logs.logs,
     mail.mail,
     audit.audit,
@@ -138,6 +153,8 @@ for _command in (
     doctor.doctor,
 ):
     cli.add_command(_command)
+for _command in (protection.lock, protection.unlock, protection.protect):
+    projects.project.add_command(_command)
 
 
 def main() -> None:

@@ -98,6 +98,12 @@ def deploy_by_hand(
     return new.id
 
 
+def detail(commit: str | None, *, ignores_windows: bool) -> str | None:
+    """What the audit log says of a deployment that a person asks for."""
+    words = [commit or "", "outside the windows" if ignores_windows else ""]
+    return " ".join(word for word in words if word) or None
+
+
 def approval(by: str, *, is_admin: bool) -> dict[str, Any]:
     """By its columns, the approval of a deployment that a person asks for: an administrator gives it with that."""
     return {"approved_by": by, "approved_at": clock.now()} if is_admin else {}

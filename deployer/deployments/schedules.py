@@ -109,6 +109,13 @@ def next_times(schedule: Schedule, count: int = SHOWN_TIMES) -> list[datetime]:
     return found
 
 
+def unrecovered(schedule: Schedule) -> datetime | None:
+    """When it was missed last, where it has not led to a deployment since."""
+    if schedule.missed_at is None or (schedule.last_at is not None and schedule.last_at >= schedule.missed_at):
+        return None
+    return schedule.missed_at
+
+
 def in_words(schedule: Schedule) -> str:
     """``every day at 03:00 Europe/Berlin``; the bare expression where there are no plain words for it."""
     return _words(schedule.expression, schedule.zone)

@@ -43,9 +43,9 @@ def deploy(name: str) -> ResponseReturnValue:
     project = _find(name)
     commit = request.form.get("commit", "").strip() or None
     ignores_windows = "ignores_windows" in request.form
-    detail = " ".join([*([commit] if commit else []), *(["outside the windows"] if ignores_windows else [])])
+    detail = queue.detail(commit, ignores_windows=ignores_windows)
     try:
-        with changing("deployment.requested", project.name, detail or None) as session:
+        with changing("deployment.requested", project.name, detail) as session:
             deployment_id = queue.deploy_by_hand(
                 session.connection(),
                 project.id,

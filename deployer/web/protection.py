@@ -67,7 +67,7 @@ def unlock(name: str) -> ResponseReturnValue:
 def set_windows(name: str) -> ResponseReturnValue:
     text, zone = request.form.get("windows", ""), request.form.get("windows_zone", "")
     try:
-        with changing("project.windows_set", name, f"{'; '.join(text.split(chr(10)))} {zone}"[:1000]) as session:
+        with changing("project.windows_set", name, protection.windows_detail(text, zone)) as session:
             protection.set_windows(projects.find(session, name), text, zone)
     except InvalidInput as error:
         return _page(name, errors=error.fields), 400

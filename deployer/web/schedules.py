@@ -33,6 +33,7 @@ def _page(name: str, *, errors: dict[str, str] | None = None) -> str:
         schedules=found,
         in_words=schedules.in_words,
         next_times=next_times,
+        unrecovered=schedules.unrecovered,
         last=schedules.last_deployments(session, found),
         grace_h=schedules.GRACE.total_seconds() / 3600,
         examples=EXAMPLES,
