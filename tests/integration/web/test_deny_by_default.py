@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import accounts, clock, invitations, servers, sessions
+from deployer.deployments import schedules
 from deployer.models import Notification, Server
 from deployer.models.notification import NotificationStatus, Occasion
 from deployer.servers import ServerInput
@@ -26,6 +27,7 @@ def filled(rule: str, project, deployment_id: str, people: dict[str, str]) -> st
         .replace("<server_name>", project.server.name)
         .replace("<variable_id>", project.variables[0].id)
         .replace("<notification_id>", deployment_id)
+        .replace("<int:number>", "1")
     )
 
 
@@ -52,6 +54,9 @@ def subject(make_project, operator):
             servers.create(session, ServerInput("web1", "127.0.0.1", 9), operator.installation.vault)
     project = make_project(server="web1")
     operator.set_variable(project, "NODE_ENV", "production")
+    with operator.database.write_session() as session:
+        # Due at the turn of a year, so that no test sees it happen.
+        schedules.add(session, project.id, "0 0 1 1 *", "UTC", USER)
     return operator.change(project)
 
 
@@ -124,6 +129,7 @@ def test_reading_changes_nothing(member, subject, operator, running, people):
                 "deliveries",
                 "settings",
                 "notifications",
+                "schedules",
             )
             return [
                 tuple(value for name, value in row._mapping.items() if name not in LOOKS)
