@@ -36,6 +36,7 @@ _SSH_KEY = re.compile(r'Good "git" signature (?:for .* )?with \S+ key (SHA256:[A
 _STATUS = re.compile(
     r"^\[GNUPG:\] (?P<word>GOODSIG|EXPSIG|EXPKEYSIG|REVKEYSIG|BADSIG|ERRSIG) (?P<key>[0-9A-F]+)", re.MULTILINE
 )
+_BEGIN = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 _NO_KEY = "gpg finds no key in this, or not the whole of it. Paste it from its first line to its last."
 _OF_GPG = {
     "EXPSIG": "bears a signature that has expired, by the OpenPGP key {}",
@@ -64,7 +65,7 @@ def read_keys(text: str, data_dir: DataDir) -> list[Signer]:
     """The OpenPGP keys in an armored text. Raises ValueError, which says in a sentence what is wrong."""
     if "PRIVATE KEY BLOCK" in text:
         raise ValueError("This is a private key. Paste the public one: gpg --armor --export you@example.com")
-    if "BEGIN PGP PUBLIC KEY BLOCK" not in text:
+    if _BEGIN not in text:
         raise ValueError("This is no OpenPGP key. Paste the output of: gpg --armor --export you@example.com")
     if len(text) > MAX_TEXT or not text.isascii():
         raise ValueError(f"Keys are at most {MAX_TEXT // 1024} KiB of ASCII text.")
@@ -217,9 +218,9 @@ def _folder(data_dir: DataDir) -> Iterator[Path]:
 
 def _import(keys: str, folder: Path) -> None:
     """Take armored keys into a folder's keyring. Raises CommitUntrusted."""
-    done = _run(git_verify.import_keys(_written(folder / "keys", keys)), folder)
-    if done.returncode:
-        raise CommitUntrusted(f"{_NO_KEY} It says: {_last_line(done.stderr)}")
+    said = _run(git_verify.import_keys(_written(folder / "keys", keys)), folder).stdout
+    if b"IMPORT_PROBLEM" in said or said.count(b"[GNUPG:] IMPORT_OK ") < keys.count(_BEGIN):
+        raise CommitUntrusted(_NO_KEY)
 
 
 def _written(path: Path, text: str) -> Path:

@@ -44,8 +44,9 @@ def verify(mirror: str, sha: str, folder: Path) -> Sequence[str]:
 
 
 def import_keys(keys: Path) -> Sequence[str]:
-    """argv that takes a file of armored keys into the keyring."""
-    return ["gpg", "--batch", "--quiet", "--no-tty", "--import", "--", str(keys)]
+    """argv that takes a file of armored keys into the keyring, and prints what became of each (gpg's DETAILS, status
+    lines). Its exit code is of no use: it also says whether an agent could have been reached."""
+    return ["gpg", "--batch", "--quiet", "--no-tty", "--status-fd=1", "--import", "--", str(keys)]
 
 
 def list_keys() -> Sequence[str]:

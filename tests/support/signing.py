@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from tests.support.repository import Repository
@@ -15,10 +17,10 @@ class OpenPgpSigner:
     The key is made ``then``, by gpg's clock (empty: now), and good for so many seconds (0: for ever).
     """
 
-    def __init__(self, home: Path, name: str, *, then: str = "", seconds: int = 0) -> None:
-        self.home = home
+    def __init__(self, name: str, *, then: str = "", seconds: int = 0) -> None:
+        # The sockets of gpg's agent have short names only.
+        self.home = home = Path(tempfile.mkdtemp(prefix="pgp-"))
         self.email = f"{name.lower()}@example.com"
-        home.mkdir(mode=0o700)
         if then:
             (home / "gpg.conf").write_text(f"faked-system-time {then}!\n")
         until = f"seconds={seconds}" if seconds else "0"
@@ -55,6 +57,7 @@ class OpenPgpSigner:
 
     def close(self) -> None:
         subprocess.run(["gpgconf", "--kill", "all"], env=self.environment, check=False)
+        shutil.rmtree(self.home, ignore_errors=True)
 
 
 class SshSigner:

@@ -16,16 +16,15 @@ from tests.support.signing import OpenPgpSigner, SshSigner
 
 
 @pytest.fixture(scope="module")
-def ada(tmp_path_factory):
-    # Sockets of gpg's agent have short names only.
-    signer = OpenPgpSigner(tmp_path_factory.mktemp("pgp") / "a", "Ada")
+def ada():
+    signer = OpenPgpSigner("Ada")
     yield signer
     signer.close()
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory):
-    signer = OpenPgpSigner(tmp_path_factory.mktemp("pgp") / "s", "Mallory")
+def stranger():
+    signer = OpenPgpSigner("Mallory")
     yield signer
     signer.close()
 
@@ -94,19 +93,20 @@ def test_an_ssh_key_counts_for_nothing_where_only_openpgp_is_trusted(check, repo
         check(grace.commit(repository), keys=ada.public_key)
 
 
-def test_a_key_that_was_revoked_is_refused(check, repository, tmp_path_factory):
-    signer = OpenPgpSigner(tmp_path_factory.mktemp("pgp") / "r", "Barbara")
+def test_a_key_that_was_revoked_is_refused(check, repository):
+    signer = OpenPgpSigner("Barbara")
     sha = signer.commit(repository)
     signer.revoke()
+    key = signer.public_key
     signer.close()
 
     with pytest.raises(CommitUntrusted, match="which was revoked"):
-        check(sha, keys=signer.public_key)
+        check(sha, keys=key)
 
 
-def test_an_expired_key_is_refused(data_dir, repository, check, tmp_path_factory):
+def test_an_expired_key_is_refused(data_dir, repository, check):
     """Made and used years ago, by gpg's own clock."""
-    signer = OpenPgpSigner(tmp_path_factory.mktemp("pgp") / "e", "Edsger", then="20200101T000000", seconds=86400)
+    signer = OpenPgpSigner("Edsger", then="20200101T000000", seconds=86400)
     sha = signer.commit(repository)
     key = signer.public_key
     signer.close()
@@ -189,6 +189,14 @@ def test_what_is_no_key_is_refused_at_its_field(data_dir, ada, mangle, problem):
         protection.read_signers(SignersInput(keys=mangle(ada.public_key)), data_dir)
 
     assert problem in refused.value.fields["signature_keys"]
+
+
+def test_of_several_keys_each_has_to_be_whole(data_dir, ada, stranger):
+    both = ada.public_key + stranger.public_key
+    assert [one.name[:3] for one in signatures.read_keys(both, data_dir)] == ["Ada", "Mal"]
+
+    with pytest.raises(ValueError, match="or not the whole of it"):
+        signatures.read_keys(both[: -len(stranger.public_key) // 2], data_dir)
 
 
 @pytest.mark.parametrize(

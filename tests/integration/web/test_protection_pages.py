@@ -149,7 +149,7 @@ def test_a_push_waits_for_an_administrators_click(admin, plain_member, operator,
 
 
 def test_keys_are_entered_and_shown_by_name_and_fingerprint(admin, at, stored, tmp_path):
-    ada, grace = OpenPgpSigner(tmp_path / "a", "Ada"), SshSigner(tmp_path, "Grace")
+    ada, grace = OpenPgpSigner("Ada"), SshSigner(tmp_path, "Grace")
     key = ada.public_key
     ada.close()
     given = {"signature_keys": key.replace("\n", "\r\n"), "signature_signers": grace.line()}
