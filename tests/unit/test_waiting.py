@@ -42,7 +42,8 @@ def ask(operator, write):
     def answer(deployment_id: str) -> tuple[str, bool]:
         with operator.database.read() as connection:
             said = waiting.of(connection, deployment_id)
-            return (said.words if said else ""), claims.next_in_queue(connection) == deployment_id
+            host = operator.installation.host_id
+            return (said.words if said else ""), claims.next_in_queue(connection, None, host) == deployment_id
 
     return answer
 
@@ -62,7 +63,7 @@ def test_what_is_claimed_is_what_is_held_back_by_nothing_in_every_combination(op
     combinations = itertools.product(
         (False, True), (None, OPEN, CLOSED), (False, True), (False, True), (False, True), Trigger, (False, True)
     )
-    checked = 0
+    checked, host = 0, operator.installation.host_id
     with operator.database.write() as connection:
         for is_locked, text, ignores, needs_approval, is_approved, trigger, is_busy in combinations:
             savepoint = connection.begin_nested()
@@ -92,8 +93,8 @@ def test_what_is_claimed_is_what_is_held_back_by_nothing_in_every_combination(op
             where = (is_locked, text, ignores, needs_approval, is_approved, trigger, is_busy)
             assert set(said.holds) == wanted, where
             assert bool(said.words) == bool(wanted), where
-            assert (claims.next_in_queue(connection) == queued) == (not wanted), where
-            assert (claims.claim(connection, "runner") == queued) == (not wanted), where
+            assert (claims.next_in_queue(connection, None, host) == queued) == (not wanted), where
+            assert (claims.claim(connection, "runner", None, host) == queued) == (not wanted), where
             savepoint.rollback()
             checked += 1
     assert checked == 2 * 3 * 2 * 2 * 2 * len(Trigger) * 2
@@ -102,7 +103,7 @@ def test_what_is_claimed_is_what_is_held_back_by_nothing_in_every_combination(op
 def test_what_people_hold_back_is_no_standstill_of_the_runner(operator, write, project, noon):
     def standstill() -> str | None:
         with operator.database.read() as connection:
-            return reading.standstill(connection)
+            return reading.standstill(connection, operator.installation.host_id)
 
     write(enqueue, project)
     assert standstill() is not None
@@ -134,7 +135,7 @@ def test_a_turn_is_waited_for_behind_what_runs_or_comes_first(operator, write, m
 
     assert ask(first) == ("", True)
     assert ask(second) == ("its turn: DEP-0001 comes first", False)
-    write(claims.claim, "runner")
+    write(claims.claim, "runner", None, operator.installation.host_id)
     assert ask(second)[0] == "its turn: DEP-0001 is running"
     third = write(enqueue, project)
     assert ask(third) == ("DEP-0001 is running", False)
@@ -216,7 +217,7 @@ def test_what_is_run_again_by_itself_was_approved_before(operator, write, projec
     write(change, project, needs_approval=True)
     first = operator.pushed(project, "a" * 40)
     approve(operator, first)
-    write(claims.claim, "runner")
+    write(claims.claim, "runner", None, operator.installation.host_id)
     write(lifecycle.interrupt, first, "runner", "the host was rebooted")
 
     again = operator.deployments()[-1]
