@@ -153,6 +153,21 @@ def test_neither_the_users_configuration_nor_their_keyring_has_a_say(
         check(sha, keys=ada.public_key)
 
 
+def test_nothing_that_a_mirrors_own_configuration_names_is_run(data_dir, repository, stranger, ada, tmp_path):
+    liar, mark = tmp_path / "liar", tmp_path / "ran"
+    liar.write_text(f'#!/bin/sh\ntouch {mark}\necho "[GNUPG:] GOODSIG 0 Ada" >&2\n')
+    liar.chmod(0o755)
+    sha = stranger.commit(repository)
+    mirror = data_dir.mirror("p")
+    subprocess.run(["git", "clone", "--quiet", "--mirror", repository.url, str(mirror)], check=True)
+    for key in ("gpg.program", "gpg.openpgp.program", "gpg.ssh.program", "core.fsmonitor", "core.pager"):
+        subprocess.run(["git", "-C", str(mirror), "config", key, str(liar)], check=True)
+
+    with pytest.raises(CommitUntrusted, match="does not trust"):
+        signatures.require(Project(id="p", signature_keys=ada.public_key), sha, data_dir)
+    assert not mark.exists()
+
+
 def test_without_gpg_nothing_passes_and_it_is_said_what_to_do(check, repository, ada, monkeypatch, tmp_path):
     for name in ("git", "ssh-keygen"):
         (tmp_path / name).symlink_to(shutil.which(name))
