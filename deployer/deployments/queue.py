@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from deployer import clock
 from deployer.commands import git
-from deployer.deployments import lifecycle, verdicts
+from deployer.deployments import lifecycle, verdicts, waiting
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.errors import InvalidInput, NotFound, QueueFull, as_sentence
 from deployer.models.base import table_of
@@ -137,8 +137,9 @@ def take_in(connection: sa.Connection, found: NewDeployment, max_queued: int) ->
 
 
 def cancel_running(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
-    """Where the project says so, a push also ends the running push of its branch (never a manual run)."""
-    for project_id, branch in {(one.project_id, one.branch) for one in new}:
+    """Where the project says so, a push also ends the running push of its branch (never a manual run), unless it is
+    held back itself: then what runs is left alone."""
+    for project_id, branch in {(one.project_id, one.branch) for one in waiting.allowed(connection, new)}:
         running = connection.scalars(
             sa.select(_deployments.c.id).where(
                 _deployments.c.project_id == project_id,

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from deployer import clock, time_zones, windows
+from deployer.deployments.lifecycle import NewDeployment
 from deployer.models.base import table_of
 from deployer.models.deployment import QUEUED, RUNNING, Deployment, Trigger, reference
 from deployer.models.project import Project
@@ -82,6 +83,23 @@ def closed_projects(connection: sa.Connection, now: datetime | None = None) -> l
     """
     now = now or clock.now()
     return [row.id for row in connection.execute(_WITH_WINDOWS) if not _is_open(row, now)]
+
+
+def allowed(connection: sa.Connection, new: Sequence[NewDeployment]) -> list[NewDeployment]:
+    """Of deployments that were just enqueued those that nothing holds back which people set up."""
+    if not new:
+        return []
+    found = set(
+        connection.scalars(
+            sa.select(_deployments.c.id).where(
+                _deployments.c.id.in_([one.id for one in new]),
+                _projects.c.id == _deployments.c.project_id,
+                IS_ALLOWED,
+            ),
+            {"closed": closed_projects(connection)},
+        )
+    )
+    return [one for one in new if one.id in found]
 
 
 def next_opening(connection: sa.Connection, now: datetime) -> datetime | None:

@@ -149,6 +149,25 @@ def test_a_frozen_project_is_passed_over_by_others(operator, write, make_project
     assert ask(frozen)[1] is False
 
 
+@pytest.mark.parametrize(
+    ("held", "is_cancelled"),
+    [
+        ({}, True),
+        ({"locked_at": MONDAY_NOON}, False),
+        ({"windows": CLOSED}, False),
+        ({"needs_approval": True}, False),
+    ],
+)
+def test_a_push_that_is_held_back_ends_nothing_that_runs(operator, write, project, noon, held, is_cancelled):
+    first = operator.pushed(project, "a" * 40)
+    write(claims.claim, "runner", None, operator.installation.host_id)
+    write(change, project, cancel_running=True, **held)
+
+    operator.pushed(project, "b" * 40)
+
+    assert (operator.deployment(first).cancel_requested_at is not None) is is_cancelled
+
+
 def test_windows_that_cannot_be_read_any_more_are_no_time_to_deploy(operator, write, project, ask):
     queued = write(enqueue, project)
     write(change, project, windows=OPEN, windows_zone="Europe/Atlantis")
