@@ -37,16 +37,16 @@ class Windows:
     zone: str
 
     def is_open(self, at: datetime) -> bool:
-        return not self.windows or any(begin <= at < end for begin, end in self._spans(at))
+        return not self.windows or any(begin <= at < end for begin, end in self._spans(at, range(-1, 1)))
 
     def opens_after(self, at: datetime) -> datetime | None:
         """When it opens next, in UTC; None where it is always open."""
-        return min((begin for begin, _ in self._spans(at) if begin > at), default=None)
+        return min((begin for begin, _ in self._spans(at, range(9)) if begin > at), default=None)
 
-    def _spans(self, at: datetime) -> Iterator[tuple[datetime, datetime]]:
-        """The spans of time around ``at``: a window that began the day before may last until now."""
+    def _spans(self, at: datetime, days: range) -> Iterator[tuple[datetime, datetime]]:
+        """The windows that begin on days around ``at``: 0 is its own. One of the day before may last until now."""
         today = at.astimezone(ZoneInfo(self.zone)).date()
-        for offset in range(-2, 9):
+        for offset in days:
             day = today + timedelta(days=offset)
             for one in self.windows:
                 if day.weekday() in one.days:

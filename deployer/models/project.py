@@ -8,7 +8,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from deployer.models.base import Base
+from deployer.models.base import Base, partial
 from deployer.models.server import Server
 
 
@@ -28,6 +28,10 @@ class Phase(StrEnum):
 
 class Project(Base):
     __tablename__ = "projects"
+    __table_args__ = (
+        # Each claim asks which projects are closed, and few have windows.
+        sa.Index("ix_projects_windows", "id", **partial("windows IS NOT NULL")),
+    )
 
     id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(64), unique=True)

@@ -19,6 +19,13 @@ def upgrade() -> None:
         projects.add_column(sa.Column("needs_approval", sa.Boolean(), nullable=False, server_default=sa.false()))
         projects.add_column(sa.Column("signature_keys", sa.Text(), nullable=True))
         projects.add_column(sa.Column("signature_signers", sa.Text(), nullable=True))
+    op.create_index(
+        "ix_projects_windows",
+        "projects",
+        ["id"],
+        sqlite_where=sa.text("windows IS NOT NULL"),
+        postgresql_where=sa.text("windows IS NOT NULL"),
+    )
     op.add_column("deployments", sa.Column("approved_by", sa.String(length=255), nullable=True))
     op.add_column("deployments", sa.Column("approved_at", sa.BigInteger(), nullable=True))
     op.add_column(
