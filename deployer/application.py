@@ -32,6 +32,7 @@ from deployer.web import (
     text,
     users,
     variables,
+    waits,
 )
 from deployer.web.context import orm
 
@@ -62,6 +63,7 @@ def create_app(installation: Installation) -> Flask:
     app.extensions["deployer"] = installation
     orm.init_app(app)
     text.init_app(app)
+    waits.init_app(app)
     errors.init_app(app)
     login_manager = LoginManager(app, add_context_processor=False)
     login_manager.user_loader(auth.load_user)

@@ -70,6 +70,10 @@ class PayloadInvalid(DeployerError):
     """A webhook's body is not the JSON object its provider sends."""
 
 
+class CommitUntrusted(DeployerError):
+    """A commit is not signed by anybody whom its project trusts, or that could not be found out."""
+
+
 class ExecutorError(DeployerError):
     """A command could not be started or observed on its machine."""
 

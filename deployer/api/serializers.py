@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from deployer.clock import iso
+from deployer.deployments.waiting import Waiting
 from deployer.models.deployment import Command, Deployment, Status
 from deployer.models.notification import BY_MAIL
 from deployer.models.project import Project
+from deployer.models.schedule import Schedule
 
 _VERDICT = {
     Status.SUCCESS: True,
@@ -32,6 +34,11 @@ def deployment(row: Deployment) -> dict[str, Any]:
         "retry_of": row.retry_of,
         "from_step": row.from_step,
     }
+
+
+def waits(found: Waiting | None) -> dict[str, Any]:
+    """What a queued deployment waits for, in words; null where it has begun, or is about to."""
+    return {"waits_for": (found.words or None) if found else None}
 
 
 def live_deployment(row: Deployment) -> dict[str, Any]:
@@ -103,6 +110,33 @@ def project_settings(row: Project) -> dict[str, Any]:
 def last_look(row: Project) -> dict[str, Any]:
     """When the project's repository last answered, with which commit, and why it could not be looked at since."""
     return {"polled_at": iso(row.polled_at), "polled_sha": row.polled_sha, "poll_error": row.poll_error}
+
+
+def protection(row: Project) -> dict[str, Any]:
+    """What a project waits for before it is deployed, and whether it takes any commit."""
+    return {
+        "locked_by": row.locked_by,
+        "locked_because": row.locked_because,
+        "locked_at": iso(row.locked_at),
+        "windows": row.windows.splitlines() if row.windows else [],
+        "windows_zone": row.windows_zone,
+        "needs_approval": row.needs_approval,
+        "requires_signature": row.requires_signature,
+    }
+
+
+def schedule(row: Schedule) -> dict[str, Any]:
+    return {
+        "number": row.number,
+        "expression": row.expression,
+        "zone": row.zone,
+        "is_enabled": row.is_enabled,
+        "next_at": iso(row.next_at),
+        "last_at": iso(row.last_at),
+        "last_deployment_id": row.last_deployment_id,
+        "missed_at": iso(row.missed_at),
+        "missed_because": row.missed_because,
+    }
 
 
 def command_state(row: Command) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from deployer.api import serializers
-from deployer.deployments import logs, queue, reading, retry
+from deployer.deployments import logs, queue, reading, retry, waiting
 from deployer.errors import MailError, NotFound, SecretUnreadable
 from deployer.models.project import Project
 from deployer.web.context import actor, changing, installation, me, orm
@@ -38,6 +38,7 @@ def deploy() -> ResponseReturnValue:
             me().user.username,
             installation().config.runner.max_queued,
             commit or None,
+            is_admin=me().user.is_admin,
         )
     return jsonify(success=True, deployId=deployment_id)
 
@@ -55,7 +56,10 @@ def retry_deployment(deployment_id: str) -> ResponseReturnValue:
     except NotFound as error:
         return json_error(404, str(error))
     max_queued = installation().config.runner.max_queued
-    new_id = retry.ask(installation().database, actor(), found, max_queued, from_failed=from_failed)
+    is_admin = me().user.is_admin
+    new_id = retry.ask(
+        installation().database, actor(), found, max_queued, from_failed=from_failed, is_admin=is_admin
+    )
     return jsonify(success=True, deployId=new_id)
 
 
@@ -69,7 +73,7 @@ def show(deployment_id: str) -> ResponseReturnValue:
     connection = session.connection()
     return jsonify(
         success=True,
-        deployment=serializers.deployment(deployment),
+        deployment=serializers.deployment(deployment) | serializers.waits(waiting.of(connection, deployment.id)),
         logs=[
             serializers.log_entry(command, logs.of_command(connection, command, MAX_LOG_BYTES))
             for command in deployment.commands

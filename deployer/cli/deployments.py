@@ -13,20 +13,24 @@ from deployer.cli.context import Context
 @click.command()
 @click.argument("project")
 @click.option("--commit", metavar="SHA", help="A commit of the branch, whole or shortened, instead of its newest.")
+@click.option("--outside-windows", is_flag=True, help="Do not wait for the project's next deploy window.")
 @click.option("--follow", is_flag=True, help="Show the log as it comes; the exit code tells how it ended.")
 @click.pass_obj
-def deploy(context: Context, project: str, commit: str | None, follow: bool) -> None:
+def deploy(context: Context, project: str, commit: str | None, outside_windows: bool, follow: bool) -> None:
     """Deploy the newest commit of PROJECT's branch now, or a certain one."""
     from deployer import projects
     from deployer.deployments import queue
 
-    with context.changing("deployment.requested", project, commit) as session:
+    detail = queue.detail(commit, ignores_windows=outside_windows)
+    with context.changing("deployment.requested", project, detail) as session:
         deployment_id = queue.deploy_by_hand(
             session.connection(),
             projects.find(session, project).id,
             context.actor,
             context.config.runner.max_queued,
             commit,
+            is_admin=True,
+            ignores_windows=outside_windows,
         )
     _enqueued(context, deployment_id, follow=follow)
 
@@ -47,7 +51,7 @@ def retry(context: Context, deployment: str, from_failed: bool, follow: bool) ->
     with Session(context.installation.database.engine) as session:
         found = reading.find(session, deployment)
     database, max_queued = context.installation.database, context.config.runner.max_queued
-    new_id = again.ask(database, Actor(context.actor), found, max_queued, from_failed=from_failed)
+    new_id = again.ask(database, Actor(context.actor), found, max_queued, from_failed=from_failed, is_admin=True)
     _enqueued(context, new_id, follow=follow)
 
 
@@ -79,12 +83,15 @@ def _enqueued(context: Context, deployment_id: str, *, follow: bool) -> None:
     """Say which deployment waits now, and show its log where that was asked for."""
     from sqlalchemy.orm import Session
 
-    from deployer.deployments import reading
+    from deployer.deployments import reading, waiting
 
     installation = context.installation
     with Session(installation.database.engine) as session:
         ref = reading.find(session, deployment_id).ref
+        waits = waiting.of(session.connection(), deployment_id)
     click.echo(f"{ref} {context.config.public_url}/deployments/{deployment_id}")
+    if waits and waits.words:
+        click.echo(f"It waits: {waits.words}.", err=True)
     if not installation.runner_is_up:
         click.echo("The runner is not running; the deployment waits. Start it: python app.py serve", err=True)
     if follow:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -20,6 +21,11 @@ from deployer import journal
 from deployer.cli.context import Context
 from deployer.config import Config
 from deployer.errors import DeployerError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+T = TypeVar("T")
 
 LOW_DISK_BYTES = 1 << 30
 PROBE_TIMEOUT_S = 5
@@ -48,7 +54,7 @@ def doctor(ctx: click.Context) -> None:
     context: Context = ctx.obj
     config = context.config
     has_failed = False
-    for check in (_git, _shell, _ssh, _folder, _key, _database, _disk, _clock, _user, _address, _mail, _runner):
+    for check in (_git, _shell, _ssh, _gpg, _folder, _key, _database, _disk, _clock, _user, _address, _mail, _runner):
         for finding in _findings(check, config):
             has_failed = has_failed or finding.level is Level.FAILURE
             _show(finding)
@@ -92,6 +98,17 @@ def _shell(_config: Config) -> Iterator[Finding]:
 
 def _ssh(_config: Config) -> Iterator[Finding]:
     yield _program("ssh", ["ssh", "-V"], "openssh-client", Level.WARNING)
+
+
+def _gpg(config: Config) -> Iterator[Finding]:
+    """Only projects that trust OpenPGP keys need it; without it their deployments fail."""
+    import sqlalchemy as sa
+
+    from deployer.models.project import Project
+
+    is_trusted = sa.select(Project.name).where(Project.signature_keys.is_not(None)).limit(1)
+    if shutil.which("gpg") or _asked(config, lambda connection: connection.scalar(is_trusted)):
+        yield _program("gpg", ["gpg", "--version"], "gnupg")
 
 
 def _folder(config: Config) -> Iterator[Finding]:
@@ -247,24 +264,32 @@ def _address(config: Config) -> Iterator[Finding]:
         )
 
 
-def _mail(config: Config) -> Iterator[Finding]:
+def _asked(config: Config, question: Callable[[sa.Connection], T]) -> T | None:
+    """What the database answers; None where it cannot be asked, which its own check says."""
     import sqlalchemy as sa
     from sqlalchemy.exc import DBAPIError
 
     from deployer import migrations
-    from deployer.notifications import mail_settings, smtp
 
     # Without the installation: asking changes nothing.
     engine = sa.create_engine(config.database_url, poolclass=sa.NullPool)
     try:
         if migrations.is_behind(config):
-            return
+            return None
         with engine.connect() as connection:
-            found = mail_settings.load(connection, config)
+            return question(connection)
     except (DBAPIError, DeployerError):
-        return  # what is wrong with the database is said by its own check
+        return None
     finally:
         engine.dispose()
+
+
+def _mail(config: Config) -> Iterator[Finding]:
+    from deployer.notifications import mail_settings, smtp
+
+    found = _asked(config, lambda connection: mail_settings.load(connection, config))
+    if found is None:
+        return
     if not found.is_complete:
         yield Finding(Level.OK, "mail", "not set up; no mails are sent.")
         return

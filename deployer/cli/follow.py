@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from deployer import clock
 from deployer.db import Database, reason
-from deployer.deployments import logs, reading
+from deployer.deployments import logs, reading, waiting
 from deployer.models.deployment import ChunkKind, Command, Deployment, Status
 from deployer.security.control_sequences import only_colours
 
@@ -52,7 +52,8 @@ def _print(database: Database, deployment_id: str, *, is_followed: bool) -> Stat
     after = 0
     shown: dict[str, Status] = {}
     line = _Line()
-    is_waiting = is_away = False
+    is_away = False
+    told: str | None = None
     while True:
         seen = database.bell.generation if is_followed else 0
         try:
@@ -68,9 +69,9 @@ def _print(database: Database, deployment_id: str, *, is_followed: bool) -> Stat
             time.sleep(_RETRY_S)
             continue
         is_away = False
-        if deployment.status is Status.QUEUED and not is_waiting:
-            is_waiting = True
-            click.echo(click.style(f"{deployment.ref} is queued", dim=True))
+        if deployment.status is Status.QUEUED and told != (why := _reason_to_wait(database, deployment_id)):
+            told = why
+            click.echo(click.style(f"{deployment.ref} is queued{f': {why}' if why else ''}", dim=True))
         for command in commands:
             _show_start(command, shown)
             for piece in (one for one in pieces if one.command_id == command.id):
@@ -102,6 +103,12 @@ def _look(
         deployment = reading.find(session, deployment_id)
         pieces, is_more = logs.pieces(session.connection(), deployment_id, after)
         return deployment, list(deployment.commands), pieces, is_more
+
+
+def _reason_to_wait(database: Database, deployment_id: str) -> str:
+    with database.read() as connection:
+        found = waiting.of(connection, deployment_id)
+    return only_colours(found.words) if found else ""
 
 
 def _show_start(command: Command, shown: dict[str, Status]) -> None:

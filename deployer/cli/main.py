@@ -22,6 +22,8 @@ from deployer.cli import (
     mail,
     notify,
     projects,
+    protection,
+    schedules,
     servers,
     users,
 )
@@ -146,6 +148,8 @@ for _command in (
     deployments.rollback,
     deployments.cancel,
     deliveries.deliveries,
+    protection.approve,
+    schedules.schedule,
     logs.logs,
     mail.mail,
     notify.notify,
@@ -156,6 +160,8 @@ for _command in (
     doctor.doctor,
 ):
     cli.add_command(_command)
+for _command in (protection.lock, protection.unlock, protection.protect):
+    projects.project.add_command(_command)
 
 
 def main() -> None:

@@ -64,11 +64,12 @@ def list_projects(context: Context, as_json: bool) -> None:
     import sqlalchemy as sa
     from sqlalchemy.orm import Session
 
-    from deployer.deployments import reading
+    from deployer.deployments import reading, waiting
     from deployer.models.project import Project
 
     with Session(context.installation.database.engine) as session:
         newest = reading.newest_of_each(session)
+        waits = waiting.queue(session.connection())
         rows = []
         for one in session.scalars(sa.select(Project).order_by(Project.name)):
             last = newest.get(one.id)
@@ -80,6 +81,7 @@ def list_projects(context: Context, as_json: bool) -> None:
                     "branch": one.branch,
                     "auto_deploy": one.auto_deploy,
                     "last_deployment": last and {"id": last.id, "ref": last.ref, "status": last.status.value},
+                    "waits_for": (last and last.id in waits and waits[last.id].words) or None,
                 }
             )
     if as_json:
@@ -92,7 +94,8 @@ def list_projects(context: Context, as_json: bool) -> None:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     last = row["last_deployment"] or {"ref": "–", "status": "never deployed"}
-    return [row["name"], row["branch"], last["ref"], last["status"], row["repository"]]
+    status = f"{last['status']}: {row['waits_for']}" if row["waits_for"] else last["status"]
+    return [row["name"], row["branch"], last["ref"], status, row["repository"]]
 
 
 @project.command()
@@ -108,7 +111,7 @@ def show(context: Context, name: str, as_json: bool) -> None:
 
     with Session(context.installation.database.engine) as session:
         row = projects.find(session, name)
-        found = serializers.project_settings(row) | serializers.last_look(row)
+        found = serializers.project_settings(row) | serializers.protection(row) | serializers.last_look(row)
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -131,7 +134,7 @@ def _words(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(value) or "–"
+        return "; ".join(map(str, value)) or "–"
     return "–" if value is None else str(value)
 
 

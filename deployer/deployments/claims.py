@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
-from deployer.deployments import lifecycle
+from deployer.deployments import lifecycle, waiting
 from deployer.errors import LostClaim
 from deployer.models.base import table_of
-from deployer.models.deployment import QUEUED, RUNNING, Deployment, Status, Trigger
+from deployer.models.deployment import QUEUED, RUNNING, Deployment, Status
 from deployer.models.project import Project
 from deployer.models.runner import Runner
 
@@ -15,26 +17,8 @@ _deployments = table_of(Deployment)
 _projects = table_of(Project)
 _runners = table_of(Runner)
 
-_same_project = _deployments.alias()
-_IS_IDLE = (
-    ~sa.select(sa.literal(1))
-    .where(_same_project.c.project_id == _deployments.c.project_id, _same_project.c.status == RUNNING)
-    .exists()
-)
-_running = _deployments.alias()
-_neighbour = _projects.alias()
-# One at a time per server, whichever host is at it; of its own host a runner knows that it is at one thing.
-_SERVER_IS_IDLE = (
-    ~sa.select(sa.literal(1))
-    .where(
-        _running.c.status == RUNNING,
-        _neighbour.c.id == _running.c.project_id,
-        _neighbour.c.server_id == _projects.c.server_id,
-    )
-    .exists()
-)
-_QUEUED_AND_IDLE = sa.and_(
-    _deployments.c.status == QUEUED, _IS_IDLE, _SERVER_IS_IDLE, _projects.c.id == _deployments.c.project_id
+_QUEUED_AND_FREE = sa.and_(
+    _deployments.c.status == QUEUED, _projects.c.id == _deployments.c.project_id, waiting.IS_FREE
 )
 # Of hosts that share a database each has projects of its own; what has a server any host can deploy there.
 _IS_OF_LANE = sa.and_(
@@ -43,13 +27,7 @@ _IS_OF_LANE = sa.and_(
         _projects.c.server_id.is_not(None), _projects.c.host_id.is_(None), _projects.c.host_id == sa.bindparam("host")
     ),
 )
-_NEXT_IN_QUEUE = (
-    sa.select(_deployments.c.id)
-    .where(_QUEUED_AND_IDLE, _IS_OF_LANE)
-    # A rollback is an emergency.
-    .order_by(_deployments.c.trigger != Trigger.ROLLBACK, _deployments.c.number)
-    .limit(1)
-)
+_NEXT_IN_QUEUE = sa.select(_deployments.c.id).where(_QUEUED_AND_FREE, _IS_OF_LANE).order_by(*waiting.TURN).limit(1)
 _NEXT_UNLOCKED = _NEXT_IN_QUEUE.with_for_update(of=_deployments, skip_locked=True)
 _IS_MINE = sa.and_(
     _deployments.c.status == RUNNING,
@@ -60,19 +38,20 @@ _MINE = sa.select(_deployments.c.id).where(_IS_MINE, _IS_OF_LANE).order_by(_depl
 _SERVERS_WITH_WORK = sa.union(
     *(
         sa.select(_projects.c.server_id).where(is_work, _projects.c.server_id.is_not(None))
-        for is_work in (_QUEUED_AND_IDLE, _IS_MINE)
+        for is_work in (_QUEUED_AND_FREE, _IS_MINE)
     )
 )
 
 
 def next_in_queue(connection: sa.Connection, server_id: str | None = None, host_id: str | None = None) -> str | None:
-    """The first queued deployment for a server (None: the host) whose project is idle; its id."""
-    return connection.scalar(_NEXT_IN_QUEUE, {"server": server_id, "host": host_id})
+    """The first queued deployment for a server (None: the host) that nothing holds back; its id."""
+    return connection.scalar(_NEXT_IN_QUEUE, _of_lane(connection, server_id, host_id))
 
 
 def servers_with_work(connection: sa.Connection, runner_id: str) -> list[str]:
     """The servers for which a deployment could begin, or for which a runner has one to go on with."""
-    return list(connection.scalars(_SERVERS_WITH_WORK, {"runner": runner_id}))
+    given = {"runner": runner_id, "closed": waiting.closed_projects(connection)}
+    return list(connection.scalars(_SERVERS_WITH_WORK, given))
 
 
 def running_of(
@@ -88,10 +67,14 @@ def claim(
     """queued → running for the next in a server's queue; its id, or None where nothing can start or another was
     faster."""
     # On PostgreSQL others claim at this moment too: whose row it is by now is passed over.
-    deployment_id = connection.scalar(_NEXT_UNLOCKED, {"server": server_id, "host": host_id})
+    deployment_id = connection.scalar(_NEXT_UNLOCKED, _of_lane(connection, server_id, host_id))
     if deployment_id is None:
         return None
     return deployment_id if lifecycle.begin(connection, deployment_id, runner_id) else None
+
+
+def _of_lane(connection: sa.Connection, server_id: str | None, host_id: str | None) -> dict[str, Any]:
+    return {"server": server_id, "host": host_id, "closed": waiting.closed_projects(connection)}
 
 
 def adopt(connection: sa.Connection, runner_id: str, host_id: str | None = None) -> list[str]:

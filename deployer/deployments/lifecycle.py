@@ -70,6 +70,9 @@ class NewDeployment:
     retry_of: str | None = None
     from_step: int | None = None
     release_id: str | None = None
+    approved_by: str | None = None
+    approved_at: datetime | None = None
+    ignores_windows: bool = False
 
 
 _NEW_FIELDS = tuple(field.name for field in fields(NewDeployment))

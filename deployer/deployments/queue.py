@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from deployer import clock
 from deployer.commands import git
-from deployer.deployments import lifecycle, verdicts
+from deployer.deployments import lifecycle, verdicts, waiting
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.errors import InvalidInput, NotFound, QueueFull, as_sentence
 from deployer.models.base import table_of
@@ -56,13 +57,24 @@ def require_room(connection: sa.Connection, max_queued: int) -> None:
 
 
 def deploy_by_hand(
-    connection: sa.Connection, project_id: str, by: str, max_queued: int, commit: str | None = None
+    connection: sa.Connection,
+    project_id: str,
+    by: str,
+    max_queued: int,
+    commit: str | None = None,
+    *,
+    is_admin: bool = False,
+    ignores_windows: bool = False,
 ) -> str:
     """Enqueue a manual deployment; its id. ``commit`` is a commit's id, whole or shortened; without one the branch's
-    tip is deployed. The runner resolves either.
+    tip is deployed. The runner resolves either. What an administrator asks for needs no further approval, and may
+    begin outside the project's windows where they say so.
 
-    Raises NotFound, InvalidInput (``steps`` where there are none, ``commit`` where it cannot be deployed), QueueFull.
+    Raises NotFound, InvalidInput (``steps`` where there are none, ``commit`` where it cannot be deployed,
+    ``ignores_windows`` where that is not for ``by`` to say), QueueFull.
     """
+    if ignores_windows and not is_admin:
+        raise InvalidInput({"ignores_windows": "Only an administrator may deploy outside the windows."})
     project = connection.execute(
         sa.select(_projects.c.branch, HAS_SOMETHING_TO_DO).where(_projects.c.id == project_id)
     ).first()
@@ -82,9 +94,22 @@ def deploy_by_hand(
         triggered_by=by,
         branch=branch,
         commit_sha=commit,
+        ignores_windows=ignores_windows,
+        **approval(by, is_admin=is_admin),
     )
     lifecycle.enqueue(connection, [new])
     return new.id
+
+
+def detail(commit: str | None, *, ignores_windows: bool) -> str | None:
+    """What the audit log says of a deployment that a person asks for."""
+    words = [commit or "", "outside the windows" if ignores_windows else ""]
+    return " ".join(word for word in words if word) or None
+
+
+def approval(by: str, *, is_admin: bool) -> dict[str, Any]:
+    """By its columns, the approval of a deployment that a person asks for: an administrator gives it with that."""
+    return {"approved_by": by, "approved_at": clock.now()} if is_admin else {}
 
 
 def refuse_commit(connection: sa.Connection, project_id: str, commit: str) -> None:
@@ -120,8 +145,9 @@ def take_in(connection: sa.Connection, found: NewDeployment, max_queued: int) ->
 
 
 def cancel_running(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
-    """Where the project says so, a push also ends the running push of its branch (never a manual run)."""
-    for project_id, branch in {(one.project_id, one.branch) for one in new}:
+    """Where the project says so, a push also ends the running push of its branch (never a manual run), unless it is
+    held back itself: then what runs is left alone."""
+    for project_id, branch in {(one.project_id, one.branch) for one in waiting.allowed(connection, new)}:
         running = connection.scalars(
             sa.select(_deployments.c.id).where(
                 _deployments.c.project_id == project_id,

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
+from deployer.deployments import waiting
 from deployer.errors import NotFound
 from deployer.models.audit import AuditEvent
 from deployer.models.base import table_of
@@ -196,6 +197,8 @@ _WAITS_FOR_NOTHING = (
     .where(
         Deployment.status == QUEUED,
         _is_here(Project),
+        # What people hold back waits for them.
+        waiting.IS_ALLOWED,
         ~sa.select(sa.literal(1))
         .where(
             _running.c.status == RUNNING,
@@ -221,6 +224,7 @@ _NEWEST_START = (
 def standstill(connection: sa.Connection, host_id: str | None = None) -> str | None:
     """Where something waits though nothing runs where it is to: what began last, which should be another one soon.
     Of hosts that share a database it is that of this one: what waits for another's runner is not its affair."""
-    if connection.scalar(_WAITS_FOR_NOTHING, {"host": host_id}) is None:
+    given = {"host": host_id, "closed": waiting.closed_projects(connection)}
+    if connection.scalar(_WAITS_FOR_NOTHING, given) is None:
         return None
     return connection.scalar(_NEWEST_START, {"host": host_id}) or ""

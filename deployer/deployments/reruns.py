@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -33,6 +34,10 @@ class Rerun:
     retry_of: str
     trigger: Trigger
     release_id: str | None
+    # What it was allowed it still is.
+    approved_by: str | None
+    approved_at: datetime | None
+    ignores_windows: bool
 
 
 def after_interruption(connection: sa.Connection, deployment_id: str) -> tuple[str, Rerun | None]:
@@ -66,6 +71,9 @@ def after_interruption(connection: sa.Connection, deployment_id: str) -> tuple[s
         retry_of=deployment_id,
         trigger=Trigger.ROLLBACK if old.trigger is Trigger.ROLLBACK else Trigger.RETRY,
         release_id=old.release_id if old.trigger is Trigger.ROLLBACK else None,
+        approved_by=old.approved_by,
+        approved_at=old.approved_at,
+        ignores_windows=old.ignores_windows,
     )
     return "; the deployment is run again by itself", rerun
 

@@ -40,7 +40,13 @@ class Resumption:
 
 
 def ask(
-    database: Database, actor: Actor, deployment: Deployment, max_queued: int, *, from_failed: bool = False
+    database: Database,
+    actor: Actor,
+    deployment: Deployment,
+    max_queued: int,
+    *,
+    from_failed: bool = False,
+    is_admin: bool = False,
 ) -> str:
     """Retry a deployment because a person asks for it, which the audit log notes; the new one's id.
 
@@ -48,16 +54,25 @@ def ask(
     """
     how = "from the failed step" if from_failed else "from the first step"
     with audit.changing(database, actor, "deployment.retry_requested", deployment.ref, how) as session:
-        return retry(session.connection(), deployment.id, actor.name, max_queued, from_failed=from_failed)
+        return retry(
+            session.connection(), deployment.id, actor.name, max_queued, from_failed=from_failed, is_admin=is_admin
+        )
 
 
 def retry(
-    connection: sa.Connection, deployment_id: str, by: str, max_queued: int, *, from_failed: bool = False
+    connection: sa.Connection,
+    deployment_id: str,
+    by: str,
+    max_queued: int,
+    *,
+    from_failed: bool = False,
+    is_admin: bool = False,
 ) -> str:
     """Enqueue the commit of an ended deployment again, or the way back that it was; the new one's id.
 
-    ``from_failed`` leaves out the steps that succeeded. Raises NotFound, InvalidTransition where the deployment does
-    not allow it, InvalidInput (``commit``, ``steps``) where the project does not, QueueFull.
+    ``from_failed`` leaves out the steps that succeeded. With an administrator's wish goes their approval. Raises
+    NotFound, InvalidTransition where the deployment does not allow it, InvalidInput (``commit``, ``steps``) where the
+    project does not, QueueFull.
     """
     old = _row(connection, deployment_id)
     ref = reference(old.number)
@@ -96,6 +111,7 @@ def retry(
         repository=old.repository,
         retry_of=deployment_id,
         from_step=from_step or None,
+        **queue.approval(by, is_admin=is_admin),
     )
     lifecycle.enqueue(connection, [new])
     return new.id

@@ -9,6 +9,7 @@ from deployer.models.notification import Notification
 from deployer.models.project import Project, Step, Variable
 from deployer.models.release import Release
 from deployer.models.runner import Runner
+from deployer.models.schedule import Schedule
 from deployer.models.server import Server
 from deployer.models.setting import Setting
 from deployer.models.user import Invitation, LoginSession, RecoveryCode, Throttle, User
@@ -31,6 +32,7 @@ __all__ = [
     "RecoveryCode",
     "Release",
     "Runner",
+    "Schedule",
     "Server",
     "Setting",
     "Step",

@@ -40,6 +40,7 @@ class Trigger(StrEnum):
     MANUAL = "manual"  # a person's wish
     RETRY = "retry"  # the commit of an earlier deployment again
     ROLLBACK = "rollback"  # a release that was live before
+    SCHEDULE = "schedule"  # its time had come
 
     @property
     def follows_branch(self) -> bool:
@@ -152,6 +153,10 @@ class Deployment(Base):
     # With releases: the one that it makes, or goes back to; and the one that was current as it switched.
     release_id: Mapped[str | None] = mapped_column(sa.String(36))
     former_release_id: Mapped[str | None] = mapped_column(sa.String(36))
+    # Who said that it may begin, where its project asks for that; and whether it need not wait for a window.
+    approved_by: Mapped[str | None] = mapped_column(sa.String(255))
+    approved_at: Mapped[datetime | None]
+    ignores_windows: Mapped[bool] = mapped_column(default=False)
 
     project: Mapped[Project] = relationship()
     commands: Mapped[list[Command]] = relationship(order_by="[Command.position, Command.attempt]", viewonly=True)

@@ -35,6 +35,10 @@ class FileFormat(StrEnum):
 
 class Project(Base):
     __tablename__ = "projects"
+    __table_args__ = (
+        # Each claim asks which projects are closed, and few have windows.
+        sa.Index("ix_projects_windows", "id", **partial("windows IS NOT NULL")),
+    )
 
     id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(64), unique=True)
@@ -81,6 +85,18 @@ class Project(Base):
     keep_days: Mapped[int | None]
     # The host that it runs on where it has no server, and several hosts share a database.
     host_id: Mapped[str | None] = mapped_column(sa.String(36))
+    # A lock: who froze it, why, and since when. While it is there nothing queued begins.
+    locked_by: Mapped[str | None] = mapped_column(sa.String(255))
+    locked_because: Mapped[str | None] = mapped_column(sa.Text)
+    locked_at: Mapped[datetime | None]
+    # When it may be deployed (see `deployer.windows`; None: always), by the clocks of this time zone.
+    windows: Mapped[str | None] = mapped_column(sa.Text)
+    windows_zone: Mapped[str] = mapped_column(sa.String(64), default="UTC")
+    # Whether what was not asked for by an administrator waits for one.
+    needs_approval: Mapped[bool] = mapped_column(default=False)
+    # Whose commits are deployed: OpenPGP keys (armored) and ssh's allowed signers. Neither: anybody's.
+    signature_keys: Mapped[str | None] = mapped_column(sa.Text)
+    signature_signers: Mapped[str | None] = mapped_column(sa.Text)
     # What is told by mail, and to whom besides the address in the settings (addresses with commas between).
     mail_on_success: Mapped[bool] = mapped_column(default=False)
     mail_on_failure: Mapped[bool] = mapped_column(default=True)
@@ -95,6 +111,16 @@ class Project(Base):
     connected_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+    @property
+    def requires_signature(self) -> bool:
+        """Whether only commits are deployed that are signed by somebody it trusts."""
+        return self.signature_keys is not None or self.signature_signers is not None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the very commit that was checked or approved is deployed, and none that came since."""
+        return self.requires_signature or self.needs_approval
 
     server: Mapped[Server | None] = relationship()
     steps: Mapped[list[Step]] = relationship(

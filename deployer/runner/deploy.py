@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from deployer import clock, journal, project_secrets, servers, settings, variables
+from deployer import clock, journal, project_secrets, servers, settings, signatures, variables
 from deployer.db import retrying
 from deployer.deployments import retry
 from deployer.deployments.command_lifecycle import PlannedCommand
@@ -146,6 +146,7 @@ class Deploy:
                 found = self._revision.settle()
                 if found.sha is None:
                     return self._end(Status.SUPERSEDED if found.is_stale else Status.FAILED, found.cause)
+                signatures.require(self._project, found.sha, self._data_dir)
                 self._releasing.begin()
             by = self._wait_for(command) or self._record.begin(self._next(command))
             if by:

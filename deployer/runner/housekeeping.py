@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -26,14 +27,17 @@ from deployer.models.user import Invitation, LoginSession, Throttle
 from deployer.notifications import outbox
 from deployer.runner import trimming
 
+if TYPE_CHECKING:
+    from apscheduler.schedulers.base import BaseScheduler
+
 log = logging.getLogger("deployer.housekeeping")
 
 INTERVAL_MIN = 60
 SCRATCH_KEPT_S = 600.0
 
 
-def start(installation: Installation) -> None:
-    """Tidy now and every hour from now on, in a thread of its own."""
+def start(installation: Installation) -> BaseScheduler:
+    """Tidy now and every hour from now on, in a thread of its own; the scheduler that sees to it."""
     from apscheduler.schedulers.background import BackgroundScheduler
 
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
@@ -48,6 +52,7 @@ def start(installation: Installation) -> None:
         misfire_grace_time=None,
     )
     scheduler.start()
+    return scheduler
 
 
 def tidy(installation: Installation, executor: LocalExecutor) -> None:

@@ -56,6 +56,6 @@ def reason(deployment: Deployment) -> str:
     by = "".join(one for one in deployment.triggered_by or "" if one.isprintable())
     if not by and deployment.trigger is Trigger.RETRY:
         by = "itself"
-    between = ", " if deployment.trigger is Trigger.POLL else " by "
+    between = ", " if deployment.trigger in (Trigger.POLL, Trigger.SCHEDULE) else " by "
     words = f"{deployment.trigger}{between}{by}" if by else str(deployment.trigger)
     return f"{words}, {deployment.commit_sha[:7]}" if deployment.commit_sha else words

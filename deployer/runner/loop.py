@@ -20,7 +20,7 @@ from deployer.deployments import claims, reading, runners
 from deployer.deployments.runners import Host
 from deployer.executors.local import LocalExecutor
 from deployer.installation import Installation
-from deployer.runner import courier, housekeeping, lookout, mailer
+from deployer.runner import courier, housekeeping, lookout, mailer, timetable
 from deployer.runner.heartbeat import Heartbeat
 from deployer.runner.lane import Lane
 
@@ -64,12 +64,13 @@ class Runner:
 
     def _work(self, lock: int) -> None:
         # First, since it gives back room, and on a full disk nothing else begins.
-        housekeeping.start(self._installation)
+        scheduler = housekeeping.start(self._installation)
         mailer.start(self._installation)
         courier.start(self._installation)
         self._begin()
         log.info("runner is ready")
         lookout.start(self._installation)
+        timetable.start(self._installation, scheduler)
         for server_id in {None, *self._untidy()}:
             self._open(server_id, is_untidy=server_id is not None)
         beat_at = float("-inf")

@@ -116,7 +116,8 @@ def _checkout(
         own = project.steps[0].command
         gives_way = git.only_pulls(own)
         if gives_way:
-            line = f"git checkout {(deployment.commit_sha or '')[:12]}  # instead of: {own}"
+            sha = deployment.commit_sha
+            line = f"git checkout {sha[:12] if sha else branch}  # instead of: {own}"
             yield _built_in(CommandKind.CHECKOUT, line, config)
         elif 0 not in skipped:
             raise GitError(COMMIT_NEEDS_BARE_PULL)
@@ -193,8 +194,10 @@ def _facts(step: Step, config: Config) -> dict[str, Any]:
 
 
 def is_of_certain_commit(deployment: Deployment) -> bool:
-    """Whether a person asked for this very commit. Ask before the fetch: then a tip is written down too."""
-    return deployment.trigger in (Trigger.MANUAL, Trigger.RETRY) and deployment.commit_sha is not None
+    """Whether it has to be this very commit: a person asked for it, or it is checked. Ask before the fetch: then a
+    tip is written down too."""
+    is_asked_for = deployment.trigger in (Trigger.MANUAL, Trigger.RETRY) and deployment.commit_sha is not None
+    return is_asked_for or deployment.project.is_exact
 
 
 def pulls_itself(project: Project) -> bool:

@@ -51,7 +51,9 @@ class Revision:
     def _look(self, wanted: str | None, live: str | None) -> tuple[Finding, dict[str, str]]:
         """Which commit ``wanted`` is, and what of it is not on record yet, by the deployment's columns."""
         deployment = self._deployment
-        superseded = self._superseded_shas if deployment.trigger is Trigger.PUSH else tuple
+        # What was approved is this commit, not a later one whose push came before it.
+        is_open = deployment.trigger is Trigger.PUSH and not self._project.needs_approval
+        superseded = self._superseded_shas if is_open else tuple
         if deployment.trigger is Trigger.ROLLBACK:
             found = self._mirror.still_has(wanted or "")
         else:
@@ -65,7 +67,7 @@ class Revision:
 
     def _instead(self, live: str | None) -> tuple[Finding, dict[str, str]] | None:
         """The newest of the pushes whose place this one took that asks to be deployed; None where none does."""
-        for sha in self._superseded_shas():
+        for sha in () if self._project.needs_approval else self._superseded_shas():
             found, facts = self._look(sha, live)
             if found.sha is not None and not self._reason_to_leave(found, facts, live):
                 return found, facts

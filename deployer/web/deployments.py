@@ -9,6 +9,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
+from deployer import protection
 from deployer.deployments import lifecycle, logs, reading, releases, search
 from deployer.deployments import retry as again
 from deployer.deployments.paging import Place
@@ -150,7 +151,14 @@ def retry(deployment_id: str) -> ResponseReturnValue:
     from_failed = request.form.get("from") == "failed"
     max_queued = installation().config.runner.max_queued
     try:
-        new_id = again.ask(installation().database, actor(), deployment, max_queued, from_failed=from_failed)
+        new_id = again.ask(
+            installation().database,
+            actor(),
+            deployment,
+            max_queued,
+            from_failed=from_failed,
+            is_admin=me().user.is_admin,
+        )
     except (InvalidInput, InvalidTransition) as error:
         said = " ".join(error.fields.values()) if isinstance(error, InvalidInput) else str(error)
         return _page(deployment_id, refusal=said), 409
@@ -167,4 +175,16 @@ def cancel(deployment_id: str) -> ResponseReturnValue:
     deployment = reading.find(orm.session(), deployment_id)
     with changing("deployment.cancel_requested", deployment.ref) as session:
         lifecycle.request_cancel(session.connection(), deployment.id, me().user.username)
+    return redirect(url_for("deployments.show", deployment_id=deployment.id))
+
+
+@blueprint.post("/<deployment_id>/approve")
+def approve(deployment_id: str) -> ResponseReturnValue:
+    """Let it begin, where its project asks for that."""
+    deployment = reading.find(orm.session(), deployment_id)
+    try:
+        with changing("deployment.approved", deployment.ref, deployment.commit_sha) as session:
+            protection.approve(session, deployment.id, me().user.username)
+    except InvalidTransition as error:
+        return _page(deployment_id, refusal=str(error)), 409
     return redirect(url_for("deployments.show", deployment_id=deployment.id))

@@ -10,7 +10,7 @@ from deployer import access, project_secrets, projects
 from deployer.deployments import queue, releases
 from deployer.errors import GitError, InvalidInput, InvalidTransition
 from deployer.models.project import Project
-from deployer.web import deliveries, delivery, project_form, project_page, variables
+from deployer.web import deliveries, delivery, project_form, project_page, protection, schedules, variables
 from deployer.web.context import changing, installation, me, orm
 
 blueprint = Blueprint("projects", __name__, url_prefix="/projects")
@@ -29,6 +29,8 @@ for _rule, _name, _view, _methods in (
     ("/<name>/variables/file", "set_variables_file", variables.set_file, ["POST"]),
     ("/<name>/variables/<variable_id>", "change_variable", variables.change_variable, ["POST"]),
     ("/<name>/variables/<variable_id>/delete", "remove_variable", variables.remove_variable, ["POST"]),
+    *schedules.RULES,
+    *protection.RULES,
 ):
     blueprint.add_url_rule(_rule, _name, _view, methods=_methods)
 
@@ -47,14 +49,18 @@ def deploy(name: str) -> ResponseReturnValue:
     """Deploy the newest commit, or the one that the form names."""
     project = _find(name)
     commit = request.form.get("commit", "").strip() or None
+    ignores_windows = "ignores_windows" in request.form
+    detail = queue.detail(commit, ignores_windows=ignores_windows)
     try:
-        with changing("deployment.requested", project.name, commit) as session:
+        with changing("deployment.requested", project.name, detail) as session:
             deployment_id = queue.deploy_by_hand(
                 session.connection(),
                 project.id,
                 me().user.username,
                 installation().config.runner.max_queued,
                 commit,
+                is_admin=me().user.is_admin,
+                ignores_windows=ignores_windows,
             )
     except InvalidInput as error:
         return project_page.show(project, errors=error.fields), 400

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from deployer import clock, invitations
+from deployer import clock, invitations, projects, protection
+from deployer.deployments import schedules
 from deployer.models import Delivery, Notification, Variable
 from deployer.models.notification import NotificationStatus, Occasion
 from deployer.models.project import Phase
@@ -106,10 +107,12 @@ def scene(
     member = make_user(daemon, "a-rather-long-name-of-a-member-without-any-place-to-break-it-xx", is_admin=False)
     switch_on(daemon.installation, member.username)
     server_scene.make(operator, repository.url)
+    ids["held"] = make_held(operator, repository)
     told = channel_scene.make(operator, "failing", ids["failed"])
     marks = {"member": member.id, "hook": told["webhook"], "github": told["github"]}
     yield {**ids, **marks, **deliveries_of(operator, loud.id)}
     is_open.touch()
+    operator.cancel(ids["held"])
     for one in ids.values():
         operator.wait_for_end(one)
     server_scene.remove(operator)
@@ -131,6 +134,36 @@ def deliveries_of(operator: Operator, project_id: str) -> dict[str, str]:
 
 
 MAIL_STATUSES = (NotificationStatus.PENDING, NotificationStatus.SENT, NotificationStatus.GIVEN_UP)
+
+
+def make_held(operator: Operator, repository: Repository) -> str:
+    """A deployment that waits for all that one can wait for, of a project with schedules."""
+    project = operator.make_project(repository.url, ["true"], name="held")
+    with operator.database.write_session() as session:
+        found = projects.find(session, project.id)
+        protection.lock(found, "ada", f"the sale ends on Sunday {LONG}")
+        day = f"{clock.now() + timedelta(days=3):%a}"
+        protection.set_windows(found, f"{day} 09:00-17:00", "America/Argentina/Buenos_Aires")
+        found.needs_approval = True
+        for expression in ("0 3 * * *", "*/30 8-17 * * 1-5", "0 4 1 * *"):
+            made = schedules.add(session, found.id, expression, "America/Argentina/Buenos_Aires", "ada")
+        made.missed_at, made.missed_because = clock.now(), schedules.NOT_RUNNING
+        schedules.enable(session, found.id, 2, is_enabled=False)
+    return operator.deploy(project)
+
+
+def refuse_schedule(page: Page) -> None:
+    page.locator("#expression").fill("0 25 * * *")
+    page.locator("#zone").fill("Berlin")
+    press(page, "Add the schedule")
+    expect(page.locator("#expression-error")).to_be_visible()
+
+
+def refuse_signers(page: Page) -> None:
+    for name in ("signature_keys", "signature_signers"):
+        page.locator(f"#{name}").fill("no key " * 30)
+    press(page, "Save the signatures")
+    expect(page.locator("#signature_keys-error")).to_be_visible()
 
 
 def owe_mails(operator: Operator, deployment_id: str) -> None:
@@ -355,6 +388,12 @@ PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "a delivery with a wrong signature": (f"/projects/{LONG}/deliveries/{{unverified}}", nothing),
     "deliveries after a test delivery": ("/projects/tried/deliveries", send_test_delivery),
     "no deliveries of a verdict": (f"/projects/{LONG}/deliveries?verdict=duplicate", nothing),
+    "schedules": ("/projects/held/schedules", nothing),
+    "no schedules, and a refused one": ("/projects/bare/schedules", refuse_schedule),
+    "a project's protection": ("/projects/held/protection", nothing),
+    "no protection, and refused keys": ("/projects/bare/protection", refuse_signers),
+    "a project that is held back": ("/projects/held", nothing),
+    "a deployment that is held back": ("/deployments/{held}", nothing),
     "deployments": ("/deployments", nothing),
     "deployments with a filter": (f"/deployments?project={LONG}&text=deployed&branch=main", nothing),
     "no deployments of a filter": ("/deployments?text=no+such+words", nothing),

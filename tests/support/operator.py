@@ -121,10 +121,10 @@ class Operator:
 
     # Asking
 
-    def deploy(self, project: Project, *, by: str = "ada", commit: str | None = None) -> str:
+    def deploy(self, project: Project, *, by: str = "ada", commit: str | None = None, **given: bool) -> str:
         limit = self.installation.config.runner.max_queued
         with self.database.write() as connection:
-            return queue.deploy_by_hand(connection, project.id, by, limit, commit)
+            return queue.deploy_by_hand(connection, project.id, by, limit, commit, **given)
 
     def retry(self, deployment_id: str, *, by: str = "ada", from_failed: bool = False) -> str:
         limit = self.installation.config.runner.max_queued

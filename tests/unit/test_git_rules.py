@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployer.commands import git, git_look
+from deployer.commands import git, git_look, git_verify
 from deployer.commands.git import Credential, branch_problem, transport, url_problem
 
 
@@ -174,7 +175,15 @@ def test_a_first_step_that_pulls_is_recognised(step, is_own):
 # Scripts and environment ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("script", [git.FETCH, git.CHECKOUT, git.CLONE], ids=["fetch", "checkout", "clone"])
+SCRIPTS = {
+    "fetch": git.FETCH,
+    "checkout": git.CHECKOUT,
+    "clone": git.CLONE,
+    "return": git.RETURN,
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_a_script_is_a_constant_that_quotes_every_value(script):
     """Nothing is composed into it: no format places, and each variable stands in double quotes."""
     assert "{}" not in script
@@ -185,7 +194,7 @@ def test_a_script_is_a_constant_that_quotes_every_value(script):
     assert "eval" not in script
 
 
-@pytest.mark.parametrize("script", [git.FETCH, git.CHECKOUT, git.CLONE], ids=["fetch", "checkout", "clone"])
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_a_script_is_plain_sh(script):
     for shell in (["dash", "-n"], ["bash", "--posix", "-n"]):
         subprocess.run(shell, input=script.encode(), check=True)
@@ -313,6 +322,8 @@ def test_the_big_forges_keys_are_pinned():
         git_look.begin_look(Path("/d"), "--evil")[1],
         git_look.look(Path("/d"), "--evil", without_files=True),
         git_look.look(Path("/d"), "--evil", without_files=False),
+        git_look.tip("--upload-pack=x", "main"),
+        git_verify.verify("/d", "--evil", Path("/f")),
     ],
 )
 def test_a_value_that_looks_like_an_option_stands_behind_the_end_of_options(argv):
@@ -338,3 +349,43 @@ def test_a_commit_is_described_by_its_id_only():
     argv = git.describe("/d", "a" * 40)
 
     assert argv[-2:] == ["a" * 40, "--"]
+
+
+# The whole program ----------------------------------------------------------------------------------------------
+
+PACKAGE = Path(git.__file__).parents[1]
+OF_ITS_OWN = {"cli/demo.py", "cli/doctor.py"}
+"""The demo plays a person with a repository of their own; the doctor asks for git's version."""
+
+
+def modules():
+    for path in PACKAGE.rglob("*.py"):
+        yield path.relative_to(PACKAGE).as_posix(), ast.walk(ast.parse(path.read_text()))
+
+
+def test_every_git_call_is_composed_among_the_commands():
+    """Elsewhere no argv begins with git, whatever follows it."""
+    found = {
+        name
+        for name, nodes in modules()
+        for node in nodes
+        if isinstance(node, ast.List | ast.Tuple)
+        and node.elts
+        and isinstance(node.elts[0], ast.Constant)
+        and node.elts[0].value == "git"
+    }
+
+    assert {name for name in found if not name.startswith("commands/")} == OF_ITS_OWN
+    assert {"commands/git.py", "commands/git_look.py", "commands/git_verify.py"} <= found
+
+
+def test_nothing_that_the_program_starts_goes_through_a_shell():
+    """Steps are handed to one on purpose, as a file that the launcher reads."""
+    calls = [(name, node) for name, nodes in modules() for node in nodes if isinstance(node, ast.Call)]
+    started = [(name, node) for name, node in calls if ast.unparse(node.func).startswith("subprocess.")]
+    assert len(started) > 5
+    for name, node in started:
+        assert "shell" not in {one.arg for one in node.keywords}, name
+        assert not [one for one in node.args[:1] if isinstance(one, ast.Constant | ast.JoinedStr)], name
+    through_a_shell = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
+    assert not {name for name, node in calls if ast.unparse(node.func) in through_a_shell}

@@ -71,7 +71,7 @@ def test_a_running_one_is_shown_as_far_as_it_is(at_daemon, there, begin, tmp_pat
 
 
 def test_a_queued_one_is_followed_from_its_beginning_to_its_end(there, begin, follower, tmp_path):
-    first, _ = begin(f"echo started; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done")
+    first, before = begin(f"echo started; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done")
     there.wait_for_output(first, b"started")
     project_id = there.deployment(first).project_id
     with there.database.write() as connection:
@@ -81,7 +81,7 @@ def test_a_queued_one_is_followed_from_its_beginning_to_its_end(there, begin, fo
     ref = f"DEP-{there.deployment(second).number:04d}"
 
     following = follower(ref)
-    assert following.stdout.readline() == f"{ref} is queued\n"
+    assert following.stdout.readline() == f"{ref} is queued: {before} is running\n"
     (tmp_path / "go").touch()
     said, errors = following.communicate(timeout=60)
 

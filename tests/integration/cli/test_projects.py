@@ -86,7 +86,7 @@ def test_the_list_shows_each_project_with_its_last_deployment(shell, operator, m
 
     assert lines[0] == ["NAME", "BRANCH", "LAST", "STATUS", "REPOSITORY"]
     assert [lines[1][0], lines[2][:4]] == ["api", ["web", "main", "DEP-0001", "cancelled"]]
-    assert first.keys() == {"id", "name", "repository", "branch", "auto_deploy", "last_deployment"}
+    assert first.keys() == {"id", "name", "repository", "branch", "auto_deploy", "last_deployment", "waits_for"}
     assert (first["name"], first["last_deployment"]) == ("api", None)
     assert second["last_deployment"] == {"id": deployment_id, "ref": "DEP-0001", "status": "cancelled"}
 

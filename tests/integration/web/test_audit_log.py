@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from deployer import accounts, audit, clock, invitations, logins, projects, servers, sessions, variables
+from deployer import accounts, audit, clock, invitations, logins, projects, protection, servers, sessions, variables
+from deployer.deployments import schedules
 from deployer.models.audit import AuditEvent
 from deployer.models.channel import ChannelKind
 from deployer.models.notification import Notification, NotificationStatus, Occasion
@@ -78,8 +79,28 @@ class Scene:
             self.operator.wait_for_end(self.operator.deploy(project))
         return project.name
 
+    def scheduled(self):
+        """A project with a schedule, number 1, that is due at the turn of a year."""
+        project = self.project()
+        with self.operator.database.write_session() as session:
+            schedules.add(session, project.id, "0 0 1 1 *", "UTC", USER)
+        return project
+
+    def locked(self):
+        project = self.project()
+        with self.operator.database.write_session() as session:
+            protection.lock(projects.find(session, project.id), USER, "a sale")
+        return project
+
     def queued(self) -> str:
         return self.operator.deploy(self.project())
+
+    def unapproved(self) -> str:
+        """A deployment that waits for an administrator."""
+        project = self.project()
+        with self.operator.database.write_session() as session:
+            projects.find(session, project.id).needs_approval = True
+        return self.operator.deploy(project)
 
     def ended(self) -> str:
         deployment_id = self.queued()
@@ -301,6 +322,31 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ("servers.trust", "server.trusted"): trust_server,
     ("servers.test", "server.tested"): lambda scene: scene.post(f"/servers/{scene.server()}/test"),
     ("servers.make_key", "server.key_made"): lambda scene: scene.post(f"/servers/{scene.server()}/key"),
+    ("deployments.approve", "deployment.approved"): lambda scene: scene.post(
+        f"/deployments/{scene.unapproved()}/approve"
+    ),
+    ("projects.lock", "project.locked"): lambda scene: scene.post(
+        f"/projects/{scene.project().name}/lock", because="a sale"
+    ),
+    ("projects.unlock", "project.unlocked"): lambda scene: scene.post(f"/projects/{scene.locked().name}/unlock"),
+    ("projects.set_windows", "project.windows_set"): lambda scene: scene.post(
+        f"/projects/{scene.project().name}/windows", windows="Mon 09:00-17:00", windows_zone="UTC"
+    ),
+    ("projects.set_approval", "project.approval_set"): lambda scene: scene.post(
+        f"/projects/{scene.project().name}/approval", needs_approval="on"
+    ),
+    ("projects.set_signers", "project.signers_set"): lambda scene: scene.post(
+        f"/projects/{scene.project().name}/signers"
+    ),
+    ("projects.add_schedule", "schedule.added"): lambda scene: scene.post(
+        f"/projects/{scene.project().name}/schedules", expression="0 0 1 1 *", zone="UTC"
+    ),
+    ("projects.enable_schedule", "schedule.switched_off"): lambda scene: scene.post(
+        f"/projects/{scene.scheduled().name}/schedules/1/enable", enabled="no"
+    ),
+    ("projects.remove_schedule", "schedule.removed"): lambda scene: scene.post(
+        f"/projects/{scene.scheduled().name}/schedules/1/delete"
+    ),
     ("deployments.cancel", "deployment.cancel_requested"): lambda scene: scene.post(
         f"/deployments/{scene.queued()}/cancel"
     ),

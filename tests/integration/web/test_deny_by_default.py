@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import accounts, clock, invitations, servers, sessions
+from deployer.deployments import schedules
 from deployer.models import Notification, Server
 from deployer.models.channel import ChannelKind
 from deployer.models.notification import NotificationStatus, Occasion
@@ -32,6 +33,7 @@ def filled(rule: str, project, deployment_id: str, delivery_id: str, people: dic
         .replace("<notification_id>", deployment_id)
         .replace("<delivery_id>", delivery_id)
         .replace("<channel_id>", deployment_id)
+        .replace("<int:number>", "1")
     )
 
 
@@ -64,6 +66,9 @@ def subject(make_project, operator):
             servers.create(session, ServerInput("web1", "127.0.0.1", 9), operator.installation.vault)
     project = make_project(server="web1")
     operator.set_variable(project, "NODE_ENV", "production")
+    with operator.database.write_session() as session:
+        # Due at the turn of a year, so that no test sees it happen.
+        schedules.add(session, project.id, "0 0 1 1 *", "UTC", USER)
     return operator.change(project)
 
 
@@ -139,6 +144,7 @@ def test_reading_changes_nothing(member, subject, operator, running, people):
                 "settings",
                 "notifications",
                 "channels",
+                "schedules",
             )
             return [
                 tuple(value for name, value in row._mapping.items() if name not in LOOKS)

@@ -50,6 +50,7 @@ MEMBERS_MAY = {
 def filled(rule: str, project) -> str:
     """The address of a thing that is there, where the gate could let somebody through to it."""
     rule = rule.replace("<name>", project.name).replace("<variable_id>", project.variables[0].id)
+    rule = rule.replace("<int:number>", "1")
     while "<" in rule:
         rule = rule[: rule.index("<")] + "some" + rule[rule.index(">") + 1 :]
     return rule
@@ -70,6 +71,7 @@ def full(make_project, operator):
 
 def stored(operator) -> list[tuple]:
     tables = ("projects", "steps", "variables", "deployments", "users", "invitations", "settings", "audit_events")
+    tables += ("schedules",)
     with operator.database.read() as connection:
         return [tuple(row) for one in tables for row in connection.exec_driver_sql(f"SELECT * FROM {one} ORDER BY 1")]
 
