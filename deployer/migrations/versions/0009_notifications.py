@@ -16,7 +16,9 @@ def upgrade() -> None:
         sa.Column("project_id", sa.String(length=36), nullable=True),
         sa.Column(
             "kind",
-            sa.Enum("apprise", "webhook", "github", "gitlab", "gitea", name="channelkind", native_enum=False, length=16),
+            sa.Enum(
+                "apprise", "webhook", "github", "gitlab", "gitea", name="channelkind", native_enum=False, length=16
+            ),
             nullable=False,
         ),
         sa.Column("name", sa.String(length=64), nullable=False),
