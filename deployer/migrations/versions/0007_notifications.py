@@ -8,15 +8,19 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-_KIND = sa.Enum("apprise", "webhook", "github", "gitlab", "gitea", name="channelkind", native_enum=False, length=16)
-
 
 def upgrade() -> None:
     op.create_table(
         "channels",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("project_id", sa.String(length=36), nullable=True),
-        sa.Column("kind", _KIND, nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "apprise", "webhook", "github", "gitlab", "gitea", name="channelkind", native_enum=False, length=16
+            ),
+            nullable=False,
+        ),
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("target", sa.String(length=255), nullable=False),
         sa.Column("facts", sa.Text(), nullable=False),
