@@ -36,8 +36,8 @@ def words(moment: datetime, zone: str, now: datetime) -> str:
 
 
 def with_date(moment: datetime, zone: str) -> str:
-    """A moment on the zone's clocks: ``Mon 2026-11-23 03:00``. In UTC, which it then says, where this host does not know
-    the zone any more."""
+    """A moment on the zone's clocks: ``Mon 2026-11-23 03:00``. In UTC, which it then says, where this host does not
+    know the zone any more."""
     is_known = problem(zone) is None
     local = moment.astimezone(ZoneInfo(zone) if is_known else UTC)
     return f"{_DAYS[local.weekday()]} {local:%Y-%m-%d %H:%M}{'' if is_known else ' UTC'}"

@@ -92,7 +92,7 @@ def remove(session: Session, project_id: str, number: int) -> None:
 
 
 def enable(session: Session, project_id: str, number: int, *, is_enabled: bool) -> None:
-    """Switch it off, or on again from now. Raises NotFound, InvalidTransition where its zone is not known any more."""
+    """Switch it off, or on again from now. Raises NotFound, InvalidTransition where its zone is unknown by now."""
     schedule = find(session, project_id, number)
     if is_enabled and (problem := time_zones.problem(schedule.zone)):
         raise InvalidTransition(f"It cannot be switched on: {problem}.", hint="Remove it, and add it again.")
