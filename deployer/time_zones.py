@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 MAX_NAME = 64
@@ -36,9 +36,11 @@ def words(moment: datetime, zone: str, now: datetime) -> str:
 
 
 def with_date(moment: datetime, zone: str) -> str:
-    """A moment on the zone's clocks: ``Mon 2026-11-23 03:00``."""
-    local = moment.astimezone(ZoneInfo(zone))
-    return f"{_DAYS[local.weekday()]} {local:%Y-%m-%d %H:%M}"
+    """A moment on the zone's clocks: ``Mon 2026-11-23 03:00``. In UTC, which it then says, where this host does not
+    know the zone any more."""
+    is_known = problem(zone) is None
+    local = moment.astimezone(ZoneInfo(zone) if is_known else UTC)
+    return f"{_DAYS[local.weekday()]} {local:%Y-%m-%d %H:%M}{'' if is_known else ' UTC'}"
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from deployer import clock, cron, time_zones
 from deployer.deployments import lifecycle, queue
 from deployer.deployments.lifecycle import NewDeployment
-from deployer.errors import InvalidInput, NotFound, QueueFull, as_sentence
+from deployer.errors import InvalidInput, InvalidTransition, NotFound, QueueFull, as_sentence
 from deployer.models.base import table_of
 from deployer.models.deployment import QUEUED, Deployment, Trigger, reference
 from deployer.models.project import Project, Step
@@ -92,8 +92,10 @@ def remove(session: Session, project_id: str, number: int) -> None:
 
 
 def enable(session: Session, project_id: str, number: int, *, is_enabled: bool) -> None:
-    """Switch it off, or on again from now. Raises NotFound."""
+    """Switch it off, or on again from now. Raises NotFound, InvalidTransition where its zone is unknown by now."""
     schedule = find(session, project_id, number)
+    if is_enabled and (problem := time_zones.problem(schedule.zone)):
+        raise InvalidTransition(f"It cannot be switched on: {problem}.", hint="Remove it, and add it again.")
     schedule.is_enabled = is_enabled
     schedule.next_at = cron.parse(schedule.expression).next_after(clock.now(), schedule.zone) if is_enabled else None
 

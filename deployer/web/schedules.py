@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from deployer import projects, time_zones
 from deployer.deployments import schedules
-from deployer.errors import InvalidInput
+from deployer.errors import InvalidInput, InvalidTransition
 from deployer.models.schedule import Schedule
 from deployer.web.context import changing, me, orm
 
@@ -66,8 +66,11 @@ def enable(name: str, number: int) -> ResponseReturnValue:
     """``enabled`` is yes or no."""
     is_enabled = request.form.get("enabled") == "yes"
     action = "schedule.switched_on" if is_enabled else "schedule.switched_off"
-    with changing(action, name, str(number)) as session:
-        schedules.enable(session, projects.find(session, name).id, number, is_enabled=is_enabled)
+    try:
+        with changing(action, name, str(number)) as session:
+            schedules.enable(session, projects.find(session, name).id, number, is_enabled=is_enabled)
+    except InvalidTransition as error:
+        flash(str(error))
     return redirect(url_for("projects.schedules", name=name))
 
 

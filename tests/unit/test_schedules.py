@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from deployer import clock, projects, protection
+from deployer import clock, projects, protection, time_zones
 from deployer.deployments import schedules
-from deployer.errors import InvalidInput, NotFound
+from deployer.errors import InvalidInput, InvalidTransition, NotFound
 from deployer.models import Schedule
 from deployer.models.base import table_of
 from deployer.runner.timetable import Timetable
@@ -169,6 +169,9 @@ def test_a_zone_that_this_host_does_not_know_any_more_ends_a_schedule_and_no_oth
     assert write(schedules.fire, nightly, time.now, 10) is None
     assert stored(nightly).next_at is None
     assert "no time zone Europe/Atlantis" in stored(nightly).missed_because
+    assert time_zones.with_date(NIGHT, "Europe/Atlantis") == "Mon 2026-11-23 02:00 UTC"
+    with operator.database.write_session() as session, pytest.raises(InvalidTransition, match="Remove it"):
+        schedules.enable(session, stored(nightly).project_id, 1, is_enabled=True)
 
 
 def test_one_that_is_switched_off_is_not_due_and_goes_on_from_when_it_is_switched_on(
