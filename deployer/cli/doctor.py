@@ -148,9 +148,14 @@ def _key(config: Config) -> Iterator[Finding]:
             )
         return
     try:
-        keyfile.load(path)
+        keys = keyfile.load_all(path)
     except DeployerError as error:
         yield Finding(Level.FAILURE, "key file", str(error.args[0]), error.hint)
+        return
+    if len(keys) > 1:
+        yield Finding(
+            Level.WARNING, "key file", f"An exchange of {path} was cut off.", "End it: python app.py key rotate"
+        )
     else:
         yield Finding(Level.OK, "key file", f"{path} is private.")
 

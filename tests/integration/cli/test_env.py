@@ -10,6 +10,7 @@ from deployer import project_secrets, projects
 from deployer.cli.context import Context
 from deployer.cli.main import cli
 from deployer.models import AuditEvent
+from tests.support import database
 from tests.support.forge import Forge
 
 
@@ -118,7 +119,10 @@ def test_the_key_is_exchanged_beside_a_running_daemon_that_goes_on(at_daemon, th
     before = forge.push(after=repository.tip())
     there.wait_for_end(before.headers["X-Deployment-Id"])
 
-    said = at_daemon("key", "rotate").stdout
+    if database.ON_POSTGRESQL:
+        refused = at_daemon("key", "rotate", code=1).stderr
+        assert "Other hosts may share the database" in refused
+    said = at_daemon("key", "rotate", "--others-are-stopped").stdout
 
     assert "holds a new key, and" in said
     repository.commit("another")
