@@ -22,17 +22,28 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 def problem(address: str) -> str | None:
     """Why a numeric address is not connected to, in words; None if it may be."""
+    ip = _meant(address)
+    if is_of_a_cloud(address):
+        return "it is a link-local or metadata address"
+    is_group = ip.is_multicast or ip.is_unspecified or (ip.version == 4 and ip.is_reserved)
+    return "it is no address of a single host" if is_group else None
+
+
+def is_of_a_cloud(address: str) -> bool:
+    """Whether a numeric address leads to what a cloud tells its machines alone. Raises ValueError for a name."""
+    ip = _meant(address)
+    return ip.is_link_local or ip in _METADATA
+
+
+def _meant(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     # A zone (fe80::1%eth0) says nothing else.
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped:
-            ip = ip.ipv4_mapped
-        elif ip in _NAT64:
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    if ip.is_link_local or ip in _METADATA:
-        return "it is a link-local or metadata address"
-    is_group = ip.is_multicast or ip.is_unspecified or (ip.version == 4 and ip.is_reserved)
-    return "it is no address of a single host" if is_group else None
+            return ip.ipv4_mapped
+        if ip in _NAT64:
+            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip
 
 
 def connect(host: str, port: int, timeout_s: float) -> socket.socket:

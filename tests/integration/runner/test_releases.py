@@ -432,3 +432,29 @@ def test_a_health_check_follows_the_steps_of_a_working_copy(operator, make_proje
         "failed",
         "health check: grep -q one page.html: exited with 1, at the end of 1 try",
     )
+
+
+def test_a_health_check_that_hangs_is_said_to_have_timed_out(operator, make_project, deploy, runner):
+    project = make_project("true", health_command="echo asking; sleep 60", health_tries=1, health_deadline_s=1)
+
+    deployment = deploy(project, "one")
+
+    assert deployment.status == "failed"
+    assert deployment.cause == "'echo asking; sleep 60' timed out after 16 s"
+
+
+@pytest.mark.parametrize("before", [485, 3], ids=["what the cause has room for", "what is read of the output"])
+def test_a_secret_is_not_shown_by_half_in_a_cause(operator, make_project, deploy, runner, before):
+    """The command ends the check itself, so that its own last line is the check's."""
+    secret = "Correct-Horse-Battery-Staple"
+    behind = 3 if before > 3 else 4000 - len(secret) - 18
+    project = make_project(
+        "true", health_command=f'printf "%0{before}d%s%0{behind}d\\n" 1 "$TOKEN" 1; kill -9 $PPID', health_tries=1
+    )
+    operator.set_variable(project, "TOKEN", secret, secret=True)
+
+    deployment = deploy(project, "one")
+
+    assert deployment.status == "failed"
+    assert deployment.cause.startswith("health check: 0")
+    assert not any(secret[n : n + 4] in deployment.cause for n in range(len(secret) - 3)), deployment.cause
