@@ -252,7 +252,11 @@ def update(session: Session, project: Project, given: ProjectInput, *, config: C
         project.path = working_copies.one_spelling(given.path)
     elif is_moved or is_changed or not working_copies.is_own(project, data_dir):
         project.path = working_copies.own_path(given.name, given.strategy, server, data_dir)
-    if is_moved or is_changed or project.path != former_path:
+    is_elsewhere = is_moved or is_changed or project.path != former_path
+    # What runs would make a release current that is not there.
+    if is_elsewhere and project.strategy is Strategy.RELEASE and running_deployment(session, project) is not None:
+        raise InvalidInput({"path": "A deployment is running. Wait for its end, then choose another directory."})
+    if is_elsewhere:
         releases.leave(session.connection(), project.id)
         project.current_release_id = None
     project.server_id = server.id if server else None

@@ -196,7 +196,7 @@ def roll_back(connection: sa.Connection, project_id: str, by: str, max_queued: i
         branch=project.branch,
         commit_sha=release.commit_sha,
         release_id=release.id,
-        **_words_of(connection, release.deployment_id),
+        **words_of(connection, release.deployment_id),
     )
     lifecycle.enqueue(connection, [new])
     return new.id
@@ -235,7 +235,7 @@ def _wanted(connection: sa.Connection, project_id: str, name: str, number: int |
     return release
 
 
-def _words_of(connection: sa.Connection, deployment_id: str) -> dict[str, Any]:
+def words_of(connection: sa.Connection, deployment_id: str) -> dict[str, Any]:
     """What is known of the commit, from the deployment that built it."""
     columns: Sequence[str] = ("commit_message", "author_name", "author_email", "repository")
     row = (

@@ -114,6 +114,16 @@ class Releasing:
             return f"{self._root}/releases/{self.name}"
         return f"{self._root}/current"
 
+    def gone_back_to(self, command: Command) -> tuple[str, str | None] | None:
+        """For a step that activates the former release on the way back: that one's commit, and who wrote it."""
+        if command.phase is not Phase.ACTIVATE or self.former is None or self.current is None:
+            return None
+        if self.former.id != self.current.id:
+            return None
+        with self._database.read() as connection:
+            words = releases.words_of(connection, self.former.deployment_id)
+        return self.former.commit_sha, words.get("author_name")
+
     def run_of(self, command: Command) -> tuple[str, dict[str, str]]:
         """The script of one of the commands about releases, and what it needs."""
         release = self.former if command.kind is CommandKind.BACK else self.release

@@ -290,6 +290,21 @@ def test_a_project_is_not_deleted_while_a_deployment_of_it_runs(installation, op
     assert len(operator.deployments()) == 1
 
 
+def test_releases_are_not_taken_elsewhere_while_a_deployment_makes_one(
+    installation, operator, make_project, tmp_path
+):
+    project = make_project(strategy="release")
+    operator.deploy(project)
+    with installation.database.write() as connection:
+        claims.claim(connection, "runner")
+
+    with pytest.raises(InvalidInput) as refused:
+        operator.change(project, path=str(tmp_path / "elsewhere"))
+
+    assert list(refused.value.fields) == ["path"]
+    assert operator.change(project, keep_releases=3).path == project.path
+
+
 # Secrets --------------------------------------------------------------------------------------------------------
 
 

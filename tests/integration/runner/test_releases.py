@@ -108,6 +108,18 @@ def test_a_failed_activation_goes_back_to_the_former_release_and_activates_it_as
     assert [one.status for one in operator.commands(second.id)][4:] == ["failed", "skipped", "success", "success"]
 
 
+def test_on_the_way_back_a_step_is_told_of_the_release_that_it_activates(operator, make_releases, deploy, runner):
+    tell = "echo $DEPLOY_RELEASE $DEPLOY_SHA $DEPLOY_AUTHOR >> ../../told"
+    project = make_releases("true", activating(tell))
+    first = deploy(project, "one")
+    operator.change(project, steps=["true", activating(f"{tell}; exit 1")])
+
+    second = deploy(project, "two")
+
+    lines = [f"{n}-{one.commit_sha[:7]} {one.commit_sha} Ada Lovelace" for n, one in ((1, first), (2, second))]
+    assert (Path(project.path) / "told").read_text().splitlines() == [lines[0], lines[1], lines[0]]
+
+
 def test_a_failed_health_check_goes_back_too(operator, make_releases, deploy, runner):
     project = make_releases("true", health_command="grep -q one page.html", health_tries=2, health_interval_s=1)
     first = deploy(project, "one")
