@@ -62,6 +62,7 @@ class Releasing:
         self.release: Release | None = None
         self.former: Release | None = None
         self.current: Release | None = None
+        self._is_unseen = False
         if self.is_used:
             with database.read() as connection:
                 self.release = releases.find(connection, deployment.release_id)
@@ -79,7 +80,16 @@ class Releasing:
         if not self._places.are_one:
             self._places.reach()
         answer = self._ask(["test", "-d", f"{self._root}/releases/{self.release.name}"])
-        return self.release if answer.code == 0 else None
+        if answer.code != 0:
+            return None
+        if correct := self._correction():
+
+            def write() -> None:
+                with self._database.write() as connection:
+                    correct(connection)
+
+            retrying(write)
+        return self.release
 
     def begin(self) -> None:
         """When the commit is known: the release has its number and its directory's name from then on. One that is
@@ -144,6 +154,8 @@ class Releasing:
 
     def at_end_of(self, command: Command, ending: Ending) -> Write | None:
         """What is written down with a command's end."""
+        if command.kind is CommandKind.RELEASE:
+            return self._correction()
         if command.kind is CommandKind.PRUNE and ending.status is Status.SUCCESS:
             kept, size_bytes = [one.id for one in self._kept()], self._size()
             return lambda connection: releases.prune(connection, self._project.id, kept, size_bytes)
@@ -159,12 +171,33 @@ class Releasing:
         if ending.status is Status.SUCCESS:
             return True
         # It may have got as far as the rename.
+        link = self._link()
+        self._is_unseen = link is None
+        return release is not None and link == release.name
+
+    def _link(self) -> str | None:
+        """The name of the release that is current on disk; empty where there is none, None where it could not be
+        asked."""
         try:
             link = self._ask(["readlink", "--", f"{self._root}/current"]).output.strip()
         except ExecutorError as error:
             log.warning("%s: which release is current could not be read: %s", self._deployment.ref, error)
-            return False
-        return release is not None and link == f"releases/{release.name}"
+            return None
+        return link.removeprefix("releases/") if link.startswith("releases/") else ""
+
+    def _correction(self) -> Write | None:
+        """Before the switch: where another release is live than the one on record, since nobody could see how a
+        deployment ended, or the project was elsewhere meanwhile, that one is put on record."""
+        link = self._link()
+        if not link or (self.current and self.current.name == link):
+            return None
+        with self._database.read() as connection:
+            live = releases.named(connection, self._project.id, link)
+        if live is None:
+            return None
+        self.current = live
+        self.former = None if self._has_switched else live
+        return lambda connection: releases.correct(connection, self._deployment.id, self._runner_id, live.id)
 
     def _size(self) -> int | None:
         """That of the release in bytes; None where it could not be measured in time."""
@@ -204,6 +237,8 @@ class Releasing:
         """The cause of an end that is no success, with what is live then."""
         if not self.is_used:
             return cause
+        if self._is_unseen:
+            return f"{cause}; which release is live could not be seen"
         if self.current is None:
             return f"{cause}; nothing is live yet"
         if not self._has_switched:

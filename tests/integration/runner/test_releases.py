@@ -321,6 +321,29 @@ def test_a_retried_rollback_is_a_rollback(operator, make_releases, deploy, runne
     assert served(project) == "one\n"
 
 
+def test_what_is_current_but_was_not_activated_is_gone_back_to_by_a_retry(operator, make_releases, deploy, runner):
+    project = make_releases("true", activating("echo up; [ -e ../../ready ] || sleep 60", name="up"))
+    ready = Path(project.path) / "ready"
+    ready.parent.mkdir()
+    ready.touch()
+    first = deploy(project, "one")
+    deploy(project, "two")
+    ready.unlink()
+    back = operator.roll_back(project)
+    operator.wait_for_output(back, b"up")
+    operator.cancel(back)
+    cancelled = operator.wait_for_end(back)
+    ready.touch()
+
+    again = operator.wait_for_end(operator.retry(back))
+
+    assert cancelled.cause == f"cancelled by ada; 1-{first.commit_sha[:7]} is live"
+    assert (again.status, again.trigger) == ("success", "rollback")
+    assert operator.step_output(again.id) == b"up\n"
+    with pytest.raises(InvalidTransition, match="is the current one already"):
+        operator.retry(back)
+
+
 # What is kept -----------------------------------------------------------------------------------------------------
 
 
@@ -428,6 +451,20 @@ def test_a_working_copy_in_the_releases_directory_is_not_built_into(operator, ma
     assert second.status == "failed"
     assert "holds a working copy" in second.cause
     assert not (tmp_path / "site" / "releases").exists()
+
+
+def test_what_was_live_before_a_project_was_elsewhere_is_found_again(operator, make_releases, deploy, runner):
+    project = make_releases("test ! -e broken", activating("test ! -e ../../down", name="restart"))
+    first = deploy(project, "one")
+    operator.change(project, path=f"{project.path}-elsewhere")
+    project = operator.change(project, path=project.path)
+    (Path(project.path) / "down").touch()
+
+    second = deploy(project, "two")
+
+    live = f"1-{first.commit_sha[:7]}"
+    assert f"step 'restart' exited with 1; the way back to {live} did not end well either" in second.cause
+    assert (operator.live(project), served(project)) == (live, "one\n")
 
 
 # Health checks without releases ------------------------------------------------------------------------------------
