@@ -168,8 +168,14 @@ def kept(connection: sa.Connection, project_id: str, count: int) -> list[Release
 
 
 def former(connection: sa.Connection, project_id: str) -> Release | None:
-    """The one before the current: that with the next lower number that was live."""
+    """The one before the current: what was live as that was built (what had been gone back from by then is none to
+    go back to); where that is not known any more, the one with the next lower number that was live."""
     live = current(connection, project_id)
+    before = live and connection.scalar(
+        sa.select(_deployments.c.former_release_id).where(_deployments.c.id == live.deployment_id)
+    )
+    if (found := find(connection, before)) and found.activated_at is not None:
+        return found
     row = connection.execute(
         sa.select(_releases)
         .where(

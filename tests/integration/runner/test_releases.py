@@ -344,6 +344,18 @@ def test_what_is_current_but_was_not_activated_is_gone_back_to_by_a_retry(operat
         operator.retry(back)
 
 
+def test_the_release_before_the_current_is_the_one_that_was_live_before_it(operator, make_releases, deploy, runner):
+    project = make_releases()
+    deploy(project, "one")
+    deploy(project, "two, which is not well")
+    operator.wait_for_end(operator.roll_back(project))
+    deploy(project, "three")
+
+    back = operator.wait_for_end(operator.roll_back(project))
+
+    assert (back.status, served(project)) == ("success", "one\n")
+
+
 # What is kept -----------------------------------------------------------------------------------------------------
 
 
@@ -465,6 +477,24 @@ def test_what_was_live_before_a_project_was_elsewhere_is_found_again(operator, m
     live = f"1-{first.commit_sha[:7]}"
     assert f"step 'restart' exited with 1; the way back to {live} did not end well either" in second.cause
     assert (operator.live(project), served(project)) == (live, "one\n")
+
+
+def test_a_rollback_of_a_project_that_has_no_releases_any_more_does_nothing(
+    operator, make_releases, deploy, make_runner
+):
+    runner = make_runner().start()
+    project = make_releases("true")
+    deploy(project, "one")
+    deploy(project, "two")
+    runner.kill()
+    back = operator.roll_back(project)
+    operator.change(project, strategy="checkout", path="", steps=["git pull", "true"])
+
+    runner.start()
+    ended = operator.wait_for_end(back)
+
+    assert (ended.status, kinds(operator, ended)) == ("failed", [])
+    assert ended.cause == "The project has no releases any more: its strategy was changed meanwhile."
 
 
 # Health checks without releases ------------------------------------------------------------------------------------
