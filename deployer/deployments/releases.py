@@ -171,11 +171,10 @@ def former(connection: sa.Connection, project_id: str) -> Release | None:
     """The one before the current: what was live as that was built (what had been gone back from by then is none to
     go back to); where that is not known any more, the one with the next lower number that was live."""
     live = current(connection, project_id)
-    before = live and connection.scalar(
-        sa.select(_deployments.c.former_release_id).where(_deployments.c.id == live.deployment_id)
-    )
-    if (found := find(connection, before)) and found.activated_at is not None:
-        return found
+    built_by = _deployments.c.id == (live.deployment_id if live else None)
+    before = find(connection, connection.scalar(sa.select(_deployments.c.former_release_id).where(built_by)))
+    if before and before.activated_at is not None:
+        return before
     row = connection.execute(
         sa.select(_releases)
         .where(
