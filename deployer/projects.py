@@ -151,9 +151,13 @@ def validate(given: ProjectInput, config: Config) -> None:
 
 def _release_problems(given: ProjectInput) -> dict[str, str]:
     problems = {}
-    for path in shared_paths(given.shared_paths):
+    paths = shared_paths(given.shared_paths)
+    for path in paths:
+        around = next((one for one in paths if path.rstrip("/").startswith(f"{one.rstrip('/')}/")), None)
         if problem := release_dir.shared_problem(path):
             problems["shared_paths"] = f"{problem}."
+        elif around:
+            problems["shared_paths"] = f"'{path}' lies inside '{around}', which is shared as a whole; leave it out."
     if given.steps and git.pulls_itself(given.steps[0].command):
         problems["steps"] = "Step 1: leave this out; with releases the commit is there before the first step."
     return problems

@@ -98,7 +98,9 @@ class Execution:
 
     def _with_last_line(self, ending: Ending) -> Ending:
         lines = [line for line in self._last_words().splitlines() if line.strip()]
-        return replace(ending, cause=f"{self._command.name}: {lines[-1].strip()[:500]}") if lines else ending
+        return (
+            replace(ending, cause=f"{self._command.name}: {lines[-1].strip()[:500].rstrip('.')}") if lines else ending
+        )
 
     def _last_words(self) -> str:
         """The end of its output, redacted before anything is cut out of it."""

@@ -19,7 +19,7 @@ from deployer.deployments import releases
 from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.errors import ExecutorError
 from deployer.executors.base import Answer
-from deployer.models.deployment import Command, CommandKind, Deployment, Status
+from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger
 from deployer.models.project import Phase, Strategy
 from deployer.models.release import Release
 from deployer.runner.follow import Ending
@@ -172,7 +172,7 @@ class Releasing:
             return True
         # It may have got as far as the rename.
         link = self._link()
-        self._is_unseen = link is None
+        self._is_unseen = link is None or (not link and self.current is not None)
         return release is not None and link == release.name
 
     def _link(self) -> str | None:
@@ -243,7 +243,9 @@ class Releasing:
             return f"{cause}; nothing is live yet"
         if not self._has_switched:
             return f"{cause}; {self.current.name} is live"
-        why = "" if self.former else ", since there is none to go back to"
+        # A way back to what was current already has none of its own, but there may be others.
+        is_the_first = self.former is None and self._deployment.trigger is not Trigger.ROLLBACK
+        why = ", since there is none to go back to" if is_the_first else ""
         return f"{cause}; {self.current.name} is live{why}"
 
     def _after_the_way_back(self, last: Ending, commands: Sequence[Command]) -> str:

@@ -99,6 +99,16 @@ def test_what_cannot_be_used_is_refused_by_its_field(session, installation, fiel
     assert said in caught.value.fields[field]
 
 
+@pytest.mark.parametrize("paths", ["storage/\nstorage/logs/", "a/b/c.txt\na/b"])
+def test_what_lies_inside_a_shared_path_is_not_shared_again(make_project, paths):
+    with pytest.raises(InvalidInput, match="is shared as a whole; leave it out"):
+        make_project(strategy="release", shared_paths=paths)
+
+
+def test_shared_paths_beside_each_other_may_begin_alike(make_project):
+    assert make_project(strategy="release", shared_paths="log\nlogs/\nlogs.old/a\nlogs.old/b").shared_paths
+
+
 def test_all_mistakes_are_told_at_once(installation):
     with pytest.raises(InvalidInput) as caught:
         projects.validate(ProjectInput("", "", "", path="x", shell="fish"), installation.config)

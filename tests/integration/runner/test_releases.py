@@ -176,6 +176,39 @@ def test_a_step_after_the_switch_that_is_tried_again_goes_back_only_after_its_la
     assert served(project) == "two\n"
 
 
+def test_a_former_release_that_somebody_removed_is_not_gone_back_to(operator, make_releases, deploy, runner):
+    project = make_releases("true", activating("test ! -e ../../down", name="restart"))
+    first = deploy(project, "one")
+    (Path(project.path) / "down").touch()
+    operator.change(project, steps=["true", activating("rm -r ../1-*; exit 1", name="restart")])
+
+    second = deploy(project, "two")
+
+    former, now = f"1-{first.commit_sha[:7]}", f"2-{second.commit_sha[:7]}"
+    assert second.cause == (
+        f"step 'restart' exited with 1; the way back to {former} did not end well either: back: The release {former} "
+        f"is not there any more: {project.path}/releases/{former}; {now} is live"
+    )
+    assert (operator.live(project), served(project)) == (now, "two\n")
+
+
+def test_a_directory_in_the_place_of_current_is_left_alone_and_said(operator, make_releases, deploy, runner):
+    project = make_releases("true")
+    deploy(project, "one")
+    current = Path(project.path) / "current"
+    current.unlink()
+    current.mkdir()
+
+    second = deploy(project, "two")
+
+    assert second.cause == (
+        f"switch: {current} is not the link that Deployer makes there. Move it away; which release is live could not "
+        "be seen"
+    )
+    current.rmdir()
+    assert deploy(project, "three").status == "success"
+
+
 def test_a_cancel_after_the_switch_stays_and_says_so(operator, make_releases, deploy, repository, runner):
     project = make_releases("true", activating("echo on its way; [ $DEPLOY_RELEASE = 1-* ] || sleep 60", name="up"))
     repository.commit("one", page_html="one\n")
@@ -322,7 +355,9 @@ def test_a_retried_rollback_is_a_rollback(operator, make_releases, deploy, runne
 
 
 def test_what_is_current_but_was_not_activated_is_gone_back_to_by_a_retry(operator, make_releases, deploy, runner):
-    project = make_releases("true", activating("echo up; [ -e ../../ready ] || sleep 60", name="up"))
+    project = make_releases(
+        "true", activating("echo up; test ! -e ../../down; [ -e ../../ready ] || sleep 60", name="up")
+    )
     ready = Path(project.path) / "ready"
     ready.parent.mkdir()
     ready.touch()
@@ -334,10 +369,14 @@ def test_what_is_current_but_was_not_activated_is_gone_back_to_by_a_retry(operat
     operator.cancel(back)
     cancelled = operator.wait_for_end(back)
     ready.touch()
+    ready.with_name("down").touch()
+    failed = operator.wait_for_end(operator.retry(back))
+    ready.with_name("down").unlink()
 
     again = operator.wait_for_end(operator.retry(back))
 
     assert cancelled.cause == f"cancelled by ada; 1-{first.commit_sha[:7]} is live"
+    assert failed.cause == f"step 'up' exited with 1; 1-{first.commit_sha[:7]} is live"
     assert (again.status, again.trigger) == ("success", "rollback")
     assert operator.step_output(again.id) == b"up\n"
     with pytest.raises(InvalidTransition, match="is the current one already"):
