@@ -29,18 +29,29 @@ def problem(address: str, *, allow_private: bool = True) -> str | None:
 
     Private is what cannot be reached from the internet: this host, its networks, and those of others (RFC 6890).
     """
-    # A zone (fe80::1%eth0) says nothing else.
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped:
-            ip = ip.ipv4_mapped
-        elif ip in _NAT64:
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    if ip.is_link_local or ip in _METADATA:
+    ip = _meant(address)
+    if is_of_a_cloud(address):
         return "it is a link-local or metadata address"
     if ip.is_multicast or ip.is_unspecified or (ip.version == 4 and ip.is_reserved):
         return "it is no address of a single host"
     return "it is a private address" if not allow_private and not ip.is_global else None
+
+
+def is_of_a_cloud(address: str) -> bool:
+    """Whether a numeric address leads to what a cloud tells its machines alone. Raises ValueError for a name."""
+    ip = _meant(address)
+    return ip.is_link_local or ip in _METADATA
+
+
+def _meant(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    # A zone (fe80::1%eth0) says nothing else.
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped:
+            return ip.ipv4_mapped
+        if ip in _NAT64:
+            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip
 
 
 def connect(host: str, port: int, timeout_s: float, *, allow_private: bool = True) -> socket.socket:

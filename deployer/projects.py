@@ -151,9 +151,13 @@ def validate(given: ProjectInput, config: Config) -> None:
 
 def _release_problems(given: ProjectInput) -> dict[str, str]:
     problems = {}
-    for path in shared_paths(given.shared_paths):
+    paths = shared_paths(given.shared_paths)
+    for path in paths:
+        around = next((one for one in paths if path.rstrip("/").startswith(f"{one.rstrip('/')}/")), None)
         if problem := release_dir.shared_problem(path):
             problems["shared_paths"] = f"{problem}."
+        elif around:
+            problems["shared_paths"] = f"'{path}' lies inside '{around}', which is shared as a whole; leave it out."
     if given.steps and git.pulls_itself(given.steps[0].command):
         problems["steps"] = "Step 1: leave this out; with releases the commit is there before the first step."
     return problems
@@ -252,7 +256,11 @@ def update(session: Session, project: Project, given: ProjectInput, *, config: C
         project.path = working_copies.one_spelling(given.path)
     elif is_moved or is_changed or not working_copies.is_own(project, data_dir):
         project.path = working_copies.own_path(given.name, given.strategy, server, data_dir)
-    if is_moved or is_changed or project.path != former_path:
+    is_elsewhere = is_moved or is_changed or project.path != former_path
+    # What runs would make a release current that is not there.
+    if is_elsewhere and project.strategy is Strategy.RELEASE and running_deployment(session, project) is not None:
+        raise InvalidInput({"path": "A deployment is running. Wait for its end, then choose another directory."})
+    if is_elsewhere:
         releases.leave(session.connection(), project.id)
         project.current_release_id = None
     project.server_id = server.id if server else None

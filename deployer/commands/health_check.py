@@ -6,20 +6,27 @@ constant, and whatever comes from outside reaches it as environment variables. I
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
+
+from deployer import outbound
 
 LONGEST_TRY_S = 10
 """For one answer. An address that takes longer is not well."""
+
+LONGEST_NAME = 200
+"""Of what is asked so many characters are said, so that what came of it has room behind them."""
 
 SCRIPT = r"""
 begun=$(date +%s)
 left() { echo $(( begun + DEPLOYER_HEALTH_DEADLINE - $(date +%s) )); }
 
-# Link-local addresses lead to what a cloud tells its machines alone.
+# Link-local addresses lead to what a cloud tells its machines alone; some clouds use others, as `outbound` has them.
+# IPv4 addresses also as IPv6 shows them, by itself (::ffff:) and in a network that has nothing else (64:ff9b::).
 is_link_local() {
   case $1 in
-    169.254.*|[fF][eE][89aAbB]?:*|::[fF][fF][fF][fF]:169.254.*|[fF][dD]00:[eE][cC]2::254) return 0;;
+    169.254.*|[fF][eE][89aAbB]?:*|::[fF][fF][fF][fF]:169.254.*|64:ff9b::a9fe:*|64:ff9b::169.254.*) return 0;;
+    fd00:ec2::254|168.63.129.16|100.100.100.200|::ffff:168.63.129.16|::ffff:100.100.100.200) return 0;;
+    64:ff9b::a83f:8110|64:ff9b::6464:64c8) return 0;;
     *) return 1;;
   esac
 }
@@ -28,14 +35,19 @@ is_link_local() {
 look_up() {
   if [ -n "$addresses" ]; then return 0; fi
   if ! command -v getent >/dev/null; then addresses=$DEPLOYER_HEALTH_HOST; return 0; fi
-  addresses=$(getent ahosts "$DEPLOYER_HEALTH_HOST" | while read -r one rest; do printf '%s\n' "$one"; done | sort -u)
-  for one in $addresses; do
-    if is_link_local "$one"; then
-      echo "$DEPLOYER_HEALTH_HOST is the link-local address $one, which is not asked"
-      exit 1
-    fi
+  found=$(getent ahosts "$DEPLOYER_HEALTH_HOST" | while read -r one rest; do printf '%s\n' "$one"; done | sort -u)
+  # The name of a machine may lead to a link-local address besides its proper one.
+  for one in $found; do
+    if ! is_link_local "$one"; then addresses="$addresses $one"; fi
   done
-  if [ -z "$addresses" ]; then said="$DEPLOYER_HEALTH_HOST has no address"; return 1; fi
+  addresses=${addresses# }
+  if [ -n "$addresses" ]; then return 0; fi
+  for one in $found; do
+    echo "$DEPLOYER_HEALTH_HOST is the link-local or metadata address $one, which is not asked"
+    exit 1
+  done
+  said="$DEPLOYER_HEALTH_HOST has no address"
+  return 1
 }
 
 ask_with_curl() {
@@ -45,9 +57,10 @@ ask_with_curl() {
     *:*|"$addresses") ;;
     *) pinned=$DEPLOYER_HEALTH_HOST:$DEPLOYER_HEALTH_PORT:$(echo $addresses | tr ' ' ',');;
   esac
-  # --globoff: brackets are those of an IPv6 address. The answer's body is nobody's business.
-  curl --silent --show-error --globoff --output /dev/null --write-out '%{http_code}' --max-redirs 0 --noproxy '*' \
-    ${pinned:+--resolve "$pinned"} --max-time "$1" --proto '=http,https' -- "$DEPLOYER_HEALTH_URL"
+  # --disable: nothing of a ~/.curlrc. --globoff: brackets are those of an IPv6 address. The answer's body is nobody's
+  # business.
+  curl --disable --silent --show-error --globoff --output /dev/null --write-out '%{http_code}' --max-redirs 0 \
+    --noproxy '*' ${pinned:+--resolve "$pinned"} --max-time "$1" --proto '=http,https' -- "$DEPLOYER_HEALTH_URL"
 }
 
 ask_with_python() {
@@ -88,13 +101,17 @@ try_once() {
     return
   fi
   look_up || return 1
-  said=$("$asker" "$patience" 2>&1) || { said=${said%?000}; return 1; }
-  is=$said said="answered $said instead of $DEPLOYER_HEALTH_STATUS"
+  said=$("$asker" "$patience" 2>&1) || { said=${said%"$newline"[0-9][0-9][0-9]}; return 1; }
+  # curl may warn in front of it.
+  is=${said##*"$newline"}
+  said="answered $is instead of $DEPLOYER_HEALTH_STATUS"
   [ "$is" = "$DEPLOYER_HEALTH_STATUS" ]
 }
 
-what=$DEPLOYER_HEALTH_URL asker= addresses=
-if [ -z "$what" ]; then what=$DEPLOYER_HEALTH_COMMAND
+newline='
+'
+asker= addresses=
+if [ -z "$DEPLOYER_HEALTH_URL" ]; then :
 elif command -v curl >/dev/null; then asker=ask_with_curl
 elif command -v "${DEPLOYER_PYTHON:-python3}" >/dev/null; then asker=ask_with_python
 else
@@ -114,7 +131,9 @@ while :; do
 done
 tries="$try tries"
 if [ "$try" -eq 1 ]; then tries='1 try'; fi
-printf '%s: %s, at the end of %s\n' "$(printf '%s\n' "$what" | head -n 1)" "$said" "$tries"
+# What the command printed last may lack its newline.
+if [ -z "$DEPLOYER_HEALTH_URL" ]; then echo; fi
+printf '%s: %s, at the end of %s\n' "$DEPLOYER_HEALTH_NAME" "$said" "$tries"
 exit 1
 """
 """Asks until it is well (exit 0), or until tries or time are up (exit 1)."""
@@ -125,7 +144,9 @@ def variables(
 ) -> dict[str, str]:
     """What the script needs; an address, or a command that ``shell`` (``sh`` or ``bash``) runs."""
     parts = urlsplit(url or "")
+    name = url or next(iter((command or "").splitlines()), "")
     return {
+        "DEPLOYER_HEALTH_NAME": name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…",
         "DEPLOYER_HEALTH_URL": url or "",
         "DEPLOYER_HEALTH_HOST": parts.hostname or "",
         "DEPLOYER_HEALTH_PORT": str(parts.port or (443 if parts.scheme == "https" else 80)),
@@ -157,8 +178,6 @@ def url_problem(url: str) -> str | None:
 
 def _is_link_local(host: str) -> bool:
     try:
-        address = ipaddress.ip_address(host.partition("%")[0])
+        return outbound.is_of_a_cloud(host)
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_link_local or address == ipaddress.ip_address("fd00:ec2::254")

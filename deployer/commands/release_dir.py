@@ -18,21 +18,23 @@ NAME = re.compile(r"[0-9]+-[0-9a-f]{7}\Z")
 """A release's directory: its number in the project, and the commit."""
 
 _PRUNE = r"""
-# Removes all releases but those that are kept, and the current one.
+# Removes all releases but those that are kept, and the current one. Fails where something could not be removed, after
+# everything else was.
 prune() (
-  cd releases
-  live=$(readlink ../current || :)
+  cd releases || exit 1
+  live=$(readlink ../current || :) left=0
   for name in *; do
     # Only what Deployer made, and never what is live, whatever is on record.
-    case $name in [0-9]*-*) ;; *) continue;; esac
+    case ${name%-*} in *[!0-9]*) continue;; esac
+    case $name in [0-9]*-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]) ;; *) continue;; esac
     if [ "releases/$name" = "$live" ] || [ -L "$name" ] || [ ! -d "$name" ]; then continue; fi
     case " $DEPLOYER_KEEP " in *" $name "*) continue;; esac
     # Half a release must not pass for one.
-    mv -fT -- "$name" ".old-$name"
-    echo "removed $name"
+    if mv -fT -- "$name" ".old-$name"; then echo "removed $name"; else left=1; fi
   done
-  rm -rf -- .old-*
-  git --git-dir=../repo.git worktree prune
+  rm -rf -- .old-* || left=1
+  git --git-dir=../repo.git worktree prune || left=1
+  exit $left
 )
 """
 
@@ -48,10 +50,11 @@ cd -- "$DEPLOYER_ROOT"
 if [ ! -d repo.git/objects ]; then git init --quiet --bare repo.git; fi
 # A git that was killed leaves locks behind. Nobody else works in this repository, so any that is there is stale.
 find repo.git -name '*.lock' -type f -exec rm -f {} +
-git --git-dir=repo.git fetch --quiet --prune --no-tags -- "$DEPLOYER_MIRROR" \
+# A step may have checked a branch out in its release; what the branch is at here is no concern of that release.
+git --git-dir=repo.git fetch --quiet --prune --no-tags --update-head-ok -- "$DEPLOYER_MIRROR" \
   '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
-# What builds that failed have left, and the disk may be needed for this one.
-prune
+# What builds that failed have left, and the disk may be needed for this one. It is no reason not to make it.
+prune || echo 'Some old releases could not be removed.' >&2
 release=releases/$DEPLOYER_RELEASE
 # What a build that was cut off left of this release is of no use.
 rm -rf -- "./$release"

@@ -22,10 +22,9 @@ from deployer.deployments.lifecycle import NewDeployment
 from deployer.models.base import table_of
 from deployer.models.delivery import Delivery, Verdict
 from deployer.models.deployment import Deployment, Status, Trigger, reference
-from deployer.models.project import Project, Step
+from deployer.models.project import HAS_SOMETHING_TO_DO, Project
 
 _projects = table_of(Project)
-_steps = table_of(Step)
 _deployments = table_of(Deployment)
 _deliveries = table_of(Delivery)
 
@@ -96,7 +95,6 @@ _TELLING = (Verdict.DEPLOYED, Verdict.IGNORED)
 # What a person sent from here is no word of the forge.
 _IS_OF_FORGE = _deliveries.c.asked_by.is_(None)
 
-_HAS_STEPS = sa.select(sa.literal(1)).where(_steps.c.project_id == _projects.c.id).exists()
 _WAS_DEPLOYED = (
     sa.select(sa.literal(1))
     .where(_deployments.c.project_id == _projects.c.id, _deployments.c.commit_sha.is_not(None))
@@ -121,7 +119,7 @@ _FOLLOWED = (
     )
     .where(
         _projects.c.auto_deploy,
-        _HAS_STEPS,
+        HAS_SOMETHING_TO_DO,
         sa.or_(
             _projects.c.poll_minutes.is_not(None),
             _projects.c.connected_at.is_not(None),

@@ -13,13 +13,17 @@ from deployer.deployments import lifecycle, queue
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.errors import InvalidTransition, LostClaim, NotFound
 from deployer.models.base import table_of
-from deployer.models.deployment import RUNNING, Deployment, Trigger
+from deployer.models.deployment import QUEUED, RUNNING, SUPERSEDED, Deployment, Status, Trigger
 from deployer.models.project import Project, Strategy
 from deployer.models.release import Release
 
 _releases = table_of(Release)
 _deployments = table_of(Deployment)
 _projects = table_of(Project)
+
+
+MAX_NAME = 17
+"""Of a release's directory, in characters: its number has at most 9 digits."""
 
 
 # What a deployment writes down -----------------------------------------------------------------------------------
@@ -65,6 +69,11 @@ def go_back(connection: sa.Connection, deployment_id: str, runner_id: str) -> No
     is_its_own = sa.and_(_releases.c.id == deployment.release_id, _releases.c.deployment_id == deployment_id)
     connection.execute(_releases.update().where(is_its_own).values(activated_at=None))
     _make_current(connection, deployment.project_id, deployment.former_release_id)
+
+
+def correct(connection: sa.Connection, deployment_id: str, runner_id: str, release_id: str) -> None:
+    """A deployment has seen that another release is the current one than the one on record. Raises LostClaim."""
+    _make_current(connection, _claimed(connection, deployment_id, runner_id).project_id, release_id)
 
 
 def prune(connection: sa.Connection, project_id: str, kept: Collection[str], size_bytes: int | None) -> None:
@@ -121,6 +130,17 @@ def find(connection: sa.Connection, release_id: str | None) -> Release | None:
     return Release(**row) if row else None
 
 
+def named(connection: sa.Connection, project_id: str, name: str) -> Release | None:
+    """The one whose directory has that name; None where it is none of the project's."""
+    if not release_dir.NAME.match(name) or len(name) > MAX_NAME:
+        return None
+    found = connection.execute(
+        sa.select(_releases).where(_of(project_id), _releases.c.number == int(name.partition("-")[0]))
+    ).first()
+    release = Release(**found._mapping) if found else None
+    return release if release and release.name == name else None
+
+
 def current(connection: sa.Connection, project_id: str) -> Release | None:
     """The one that is live."""
     return find(
@@ -148,8 +168,13 @@ def kept(connection: sa.Connection, project_id: str, count: int) -> list[Release
 
 
 def former(connection: sa.Connection, project_id: str) -> Release | None:
-    """The one before the current: that with the next lower number that was live."""
+    """The one before the current: what was live as that was built (what had been gone back from by then is none to
+    go back to); where that is not known any more, the one with the next lower number that was live."""
     live = current(connection, project_id)
+    built_by = _deployments.c.id == (live.deployment_id if live else None)
+    before = find(connection, connection.scalar(sa.select(_deployments.c.former_release_id).where(built_by)))
+    if before and before.activated_at is not None:
+        return before
     row = connection.execute(
         sa.select(_releases)
         .where(
@@ -196,7 +221,7 @@ def roll_back(connection: sa.Connection, project_id: str, by: str, max_queued: i
         branch=project.branch,
         commit_sha=release.commit_sha,
         release_id=release.id,
-        **_words_of(connection, release.deployment_id),
+        **words_of(connection, release.deployment_id),
     )
     lifecycle.enqueue(connection, [new])
     return new.id
@@ -230,12 +255,25 @@ def _wanted(connection: sa.Connection, project_id: str, name: str, number: int |
     if release.activated_at is None:
         raise InvalidTransition(f"The release {release.name} was never live.", hint="Choose one that was.")
     live = current(connection, project_id)
-    if live and live.id == release.id:
+    if live and live.id == release.id and _ended_well(connection, project_id):
         raise InvalidTransition(f"The release {release.name} is the current one already.", hint="Choose another one.")
     return release
 
 
-def _words_of(connection: sa.Connection, deployment_id: str) -> dict[str, Any]:
+def _ended_well(connection: sa.Connection, project_id: str) -> bool:
+    """Whether the project's last deployment with a release did. If not, it may not have activated what is current, or
+    have lost sight of it."""
+    last = connection.scalar(
+        sa.select(_deployments.c.status)
+        .where(_deployments.c.project_id == project_id, _deployments.c.release_id.is_not(None))
+        .where(_deployments.c.status.not_in((QUEUED, SUPERSEDED)))
+        .order_by(_deployments.c.number.desc())
+        .limit(1)
+    )
+    return last in (RUNNING, Status.SUCCESS)
+
+
+def words_of(connection: sa.Connection, deployment_id: str) -> dict[str, Any]:
     """What is known of the commit, from the deployment that built it."""
     columns: Sequence[str] = ("commit_message", "author_name", "author_email", "repository")
     row = (

@@ -12,7 +12,7 @@ from deployer.executors.base import RunState
 from deployer.executors.launcher import end_mark
 from deployer.models.deployment import Command, CommandKind, Deployment, Status
 from deployer.runner.contact import OutOfContact
-from deployer.runner.follow import Ending, Follower, Stop
+from deployer.runner.follow import Ending, Follower, Stop, exit_words
 from deployer.runner.inputs import Inputs
 from deployer.runner.log_sink import LogSink
 from deployer.runner.places import Places
@@ -21,6 +21,8 @@ from deployer.security.redaction import Redactor
 
 _SAY_WHY = (CommandKind.RELEASE, CommandKind.SWITCH, CommandKind.BACK, CommandKind.HEALTH)
 """Commands of Deployer's own whose last line says why they failed."""
+
+LAST_WORDS_BYTES = 4000
 
 
 class Execution:
@@ -57,7 +59,7 @@ class Execution:
             return ending
         if self._command.kind is CommandKind.FETCH:
             return self._with_advice(ending)
-        if self._command.kind in _SAY_WHY and ending.exit_code:
+        if self._command.kind in _SAY_WHY and ending.cause == self._exit_cause(ending):
             return self._with_last_line(ending)
         return ending
 
@@ -96,12 +98,23 @@ class Execution:
 
     def _with_last_line(self, ending: Ending) -> Ending:
         lines = [line for line in self._last_words().splitlines() if line.strip()]
-        return replace(ending, cause=f"{self._command.name}: {lines[-1].strip()[:500]}") if lines else ending
+        return (
+            replace(ending, cause=f"{self._command.name}: {lines[-1].strip()[:500].rstrip('.')}") if lines else ending
+        )
 
     def _last_words(self) -> str:
+        """The end of its output, redacted before anything is cut out of it."""
         size = self._place.look(self._command.id).size
-        words = self._place.read(self._command.id, max(0, size - 4000), 4000)
-        return words.partition(end_mark(self._command.nonce))[0].decode("utf-8", "replace")
+        # A secret that begins before what is read ends before what is taken of it.
+        start = max(0, size - LAST_WORDS_BYTES - self._redactor.longest)
+        words = self._place.read(self._command.id, start, size - start)
+        if start:
+            words = words[self._redactor.cut_after(words, self._redactor.longest) :]
+        return self._redactor.whole(words.partition(end_mark(self._command.nonce))[0]).decode("utf-8", "replace")
+
+    def _exit_cause(self, ending: Ending) -> str:
+        """The cause of one that was not ended before its time."""
+        return f"{self._title} {exit_words(ending.exit_code)}"
 
     @property
     def _title(self) -> str:

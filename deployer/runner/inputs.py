@@ -80,7 +80,7 @@ class Inputs:
         return Run(
             id=command.id,
             script=script,
-            environment=environment | self._facts(),
+            environment=environment | self._facts(command),
             directory=directory,
             nonce=command.nonce,
             shell=shell,
@@ -154,16 +154,19 @@ class Inputs:
             username=address.username,
         )
 
-    def _facts(self) -> dict[str, str]:
-        """Read anew for each command: the commit is known only after the fetch."""
+    def _facts(self, command: Command) -> dict[str, str]:
+        """Read anew for each command: the commit is known only after the fetch, and on the way back it is that of the
+        former release."""
         deployment = self._deployment
+        went_back = self._releasing.gone_back_to(command)
+        sha, author = went_back or (deployment.commit_sha, deployment.author_name)
         return {
             "DEPLOY_ID": deployment.id,
             "DEPLOY_REF": deployment.ref,
             "DEPLOY_PROJECT": self._project.name,
             "DEPLOY_BRANCH": deployment.branch,
-            "DEPLOY_SHA": deployment.commit_sha or "",
-            "DEPLOY_RELEASE": self._releasing.name or "",
-            "DEPLOY_AUTHOR": deployment.author_name or "",
+            "DEPLOY_SHA": sha or "",
+            "DEPLOY_RELEASE": (self._releasing.former_name if went_back else self._releasing.name) or "",
+            "DEPLOY_AUTHOR": author or "",
             "DEPLOY_TRIGGER": str(deployment.trigger),
         }

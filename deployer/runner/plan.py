@@ -14,7 +14,7 @@ from deployer.commands import git, health_check
 from deployer.config import Config
 from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.deployments.queue import COMMIT_NEEDS_BARE_PULL
-from deployer.errors import GitError
+from deployer.errors import GitError, InvalidTransition
 from deployer.models.deployment import Command, CommandKind, Deployment, Trigger
 from deployer.models.project import Phase, Project, Step, Strategy
 from deployer.models.release import Release
@@ -38,8 +38,11 @@ def plan(
 
     ``working_copy`` is None where it lies on a server, which is not asked while planning. ``skipped`` are those of
     the project's steps (counted from 0) that need not run, and why. ``kept`` is a release that is gone back to and
-    need not be built. Raises GitError where a certain commit cannot take the place of the project's own pull.
+    need not be built. Raises GitError where a certain commit cannot take the place of the project's own pull,
+    InvalidTransition for a way back in a project that has no releases any more.
     """
+    if deployment.trigger is Trigger.ROLLBACK and deployment.project.strategy is not Strategy.RELEASE:
+        raise InvalidTransition("The project has no releases any more: its strategy was changed meanwhile.")
     if kept:
         wanted = _return_to(deployment.project, kept, config)
     elif deployment.project.strategy is Strategy.RELEASE:

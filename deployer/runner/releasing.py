@@ -19,7 +19,7 @@ from deployer.deployments import releases
 from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.errors import ExecutorError
 from deployer.executors.base import Answer
-from deployer.models.deployment import Command, CommandKind, Deployment, Status
+from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger
 from deployer.models.project import Phase, Strategy
 from deployer.models.release import Release
 from deployer.runner.follow import Ending
@@ -62,6 +62,7 @@ class Releasing:
         self.release: Release | None = None
         self.former: Release | None = None
         self.current: Release | None = None
+        self._is_unseen = False
         if self.is_used:
             with database.read() as connection:
                 self.release = releases.find(connection, deployment.release_id)
@@ -79,7 +80,16 @@ class Releasing:
         if not self._places.are_one:
             self._places.reach()
         answer = self._ask(["test", "-d", f"{self._root}/releases/{self.release.name}"])
-        return self.release if answer.code == 0 else None
+        if answer.code != 0:
+            return None
+        if correct := self._correction():
+
+            def write() -> None:
+                with self._database.write() as connection:
+                    correct(connection)
+
+            retrying(write)
+        return self.release
 
     def begin(self) -> None:
         """When the commit is known: the release has its number and its directory's name from then on. One that is
@@ -114,6 +124,16 @@ class Releasing:
             return f"{self._root}/releases/{self.name}"
         return f"{self._root}/current"
 
+    def gone_back_to(self, command: Command) -> tuple[str, str | None] | None:
+        """For a step that activates the former release on the way back: that one's commit, and who wrote it."""
+        if command.phase is not Phase.ACTIVATE or self.former is None or self.current is None:
+            return None
+        if self.former.id != self.current.id:
+            return None
+        with self._database.read() as connection:
+            words = releases.words_of(connection, self.former.deployment_id)
+        return self.former.commit_sha, words.get("author_name")
+
     def run_of(self, command: Command) -> tuple[str, dict[str, str]]:
         """The script of one of the commands about releases, and what it needs."""
         release = self.former if command.kind is CommandKind.BACK else self.release
@@ -134,6 +154,8 @@ class Releasing:
 
     def at_end_of(self, command: Command, ending: Ending) -> Write | None:
         """What is written down with a command's end."""
+        if command.kind is CommandKind.RELEASE:
+            return self._correction()
         if command.kind is CommandKind.PRUNE and ending.status is Status.SUCCESS:
             kept, size_bytes = [one.id for one in self._kept()], self._size()
             return lambda connection: releases.prune(connection, self._project.id, kept, size_bytes)
@@ -149,12 +171,33 @@ class Releasing:
         if ending.status is Status.SUCCESS:
             return True
         # It may have got as far as the rename.
+        link = self._link()
+        self._is_unseen = link is None or (not link and self.current is not None)
+        return release is not None and link == release.name
+
+    def _link(self) -> str | None:
+        """The name of the release that is current on disk; empty where there is none, None where it could not be
+        asked."""
         try:
             link = self._ask(["readlink", "--", f"{self._root}/current"]).output.strip()
         except ExecutorError as error:
             log.warning("%s: which release is current could not be read: %s", self._deployment.ref, error)
-            return False
-        return release is not None and link == f"releases/{release.name}"
+            return None
+        return link.removeprefix("releases/") if link.startswith("releases/") else ""
+
+    def _correction(self) -> Write | None:
+        """Before the switch: where another release is live than the one on record, since nobody could see how a
+        deployment ended, or the project was elsewhere meanwhile, that one is put on record."""
+        link = self._link()
+        if not link or (self.current and self.current.name == link):
+            return None
+        with self._database.read() as connection:
+            live = releases.named(connection, self._project.id, link)
+        if live is None:
+            return None
+        self.current = live
+        self.former = None if self._has_switched else live
+        return lambda connection: releases.correct(connection, self._deployment.id, self._runner_id, live.id)
 
     def _size(self) -> int | None:
         """That of the release in bytes; None where it could not be measured in time."""
@@ -194,11 +237,15 @@ class Releasing:
         """The cause of an end that is no success, with what is live then."""
         if not self.is_used:
             return cause
+        if self._is_unseen:
+            return f"{cause}; which release is live could not be seen"
         if self.current is None:
             return f"{cause}; nothing is live yet"
         if not self._has_switched:
             return f"{cause}; {self.current.name} is live"
-        why = "" if self.former else ", since there is none to go back to"
+        # A way back to what was current already has none of its own, but there may be others.
+        is_the_first = self.former is None and self._deployment.trigger is not Trigger.ROLLBACK
+        why = ", since there is none to go back to" if is_the_first else ""
         return f"{cause}; {self.current.name} is live{why}"
 
     def _after_the_way_back(self, last: Ending, commands: Sequence[Command]) -> str:

@@ -17,6 +17,7 @@ from deployer.deployments.search import Wanted
 from deployer.errors import InvalidInput, InvalidTransition, NotFound
 from deployer.models.deployment import Command, Deployment, Status, Trigger
 from deployer.models.project import Project
+from deployer.models.release import Release
 from deployer.web import ansi
 from deployer.web.context import actor, changing, installation, me, orm
 
@@ -95,7 +96,7 @@ def _page(deployment_id: str, *, refusal: str = "") -> str:
         can_repeat=deployment.sha is not None and deployment.branch == project.branch,
         is_newest=_is_newest(deployment),
         release=releases.find(connection, deployment.release_id),
-        can_roll_back=_can_roll_back(deployment),
+        back_to=_back_to(deployment),
         goes_on_at=_goes_on_at(deployment),
         retry_of=reading.retried_by(session, deployment),
         retries=reading.retries_of(session, deployment),
@@ -122,14 +123,15 @@ def _is_newest(deployment: Deployment) -> bool:
     return newest is not None and newest == deployment.sha
 
 
-def _can_roll_back(deployment: Deployment) -> bool:
-    """After an end that was not good, where what it made is live and there is something to go back to."""
+def _back_to(deployment: Deployment) -> Release | None:
+    """After its end, where what it made is live: the release to go back to. The button names it, so that pressed
+    twice, or on a page of a while ago, it goes nowhere else."""
     project = deployment.project
     if deployment.status not in (Status.FAILED, Status.INTERRUPTED, Status.CANCELLED, Status.SUCCESS):
-        return False
+        return None
     if deployment.release_id is None or deployment.release_id != project.current_release_id:
-        return False
-    return releases.former(orm.session().connection(), project.id) is not None
+        return None
+    return releases.former(orm.session().connection(), project.id)
 
 
 def _goes_on_at(deployment: Deployment) -> str | None:

@@ -26,11 +26,12 @@ class ShownRelease:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a project's page says of its releases. ``waiting_sha`` is the commit that is to be deployed next."""
+    """What a project's page says of its releases. ``former`` is the one before the current; ``waiting_sha`` is the
+    commit that is to be deployed next."""
 
     current: ShownRelease | None
     all: list[ShownRelease]
-    has_former: bool
+    former: Release | None
     waiting_sha: str | None
 
 
@@ -48,7 +49,7 @@ def shown(session: Session, project: Project) -> Shown | None:
     return Shown(
         current=next((one for one in rows if one.is_current), None),
         all=rows,
-        has_former=releases.former(session.connection(), project.id) is not None,
+        former=releases.former(session.connection(), project.id),
         waiting_sha=_waiting(session, project.id),
     )
 

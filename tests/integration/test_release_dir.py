@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,28 @@ class Place:
     @property
     def releases(self) -> list[str]:
         return sorted(one.name for one in (self.root / "releases").iterdir())
+
+
+@contextlib.contextmanager
+def unremovable(directory: Path) -> Iterator[None]:
+    """Makes a directory that nobody removes, wherever it is moved to meanwhile."""
+    directory.mkdir()
+    (directory / "held").touch()
+    if os.getuid() != 0:
+        directory.chmod(0)
+        moved = directory.parent.parent / f".old-{directory.parent.name}" / directory.name
+        yield
+        next(one for one in (directory, moved) if one.exists()).chmod(0o700)
+        return
+    if subprocess.run(["mount", "-t", "tmpfs", "none", directory], check=False, capture_output=True).returncode:
+        pytest.skip("needs a user who may mount")
+    inside = os.open(directory, os.O_RDONLY)
+    try:
+        yield
+    finally:
+        place = os.readlink(f"/proc/self/fd/{inside}")
+        os.close(inside)
+        subprocess.run(["umount", place], check=True)
 
 
 @pytest.fixture
@@ -215,12 +239,16 @@ def test_old_releases_are_removed_but_never_the_current_one_nor_what_is_not_ours
     place.switch(2, sha)
     (place.root / "releases" / "notes").mkdir()
     (place.root / "releases" / "9-link").symlink_to("/")
+    (place.root / "releases" / "2026-backup").mkdir()
+    (place.root / "releases" / "2026-01-1234567").mkdir()
 
     done = place.run(release_dir.PRUNE, keep=[f"4-{sha[:7]}", f"5-{sha[:7]}"])
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"removed 1-{sha[:7]}", f"removed 3-{sha[:7]}"]
-    assert place.releases == [f"2-{sha[:7]}", f"4-{sha[:7]}", f"5-{sha[:7]}", "9-link", "notes"]
+    assert place.releases == sorted(
+        [f"2-{sha[:7]}", f"4-{sha[:7]}", f"5-{sha[:7]}", "9-link", "notes", "2026-backup", "2026-01-1234567"]
+    )
     assert (place.root / "shared" / "storage" / "kept").read_text() == "kept"
     trees = place.run('git --git-dir="$DEPLOYER_ROOT/repo.git" worktree list').stdout
     assert f"3-{sha[:7]}" not in trees
@@ -235,6 +263,29 @@ def test_what_a_removal_that_was_cut_off_left_goes_with_the_next(place, reposito
     assert place.run(release_dir.PRUNE, keep=[f"1-{sha[:7]}"]).returncode == 0
 
     assert place.releases == [f"1-{sha[:7]}"]
+
+
+def test_what_cannot_be_removed_is_no_reason_not_to_make_a_release(place, repository):
+    sha = repository.commit(page_html="one")
+    for number in (1, 2):
+        place.make(number, sha)
+    name = release_dir.name(3, sha)
+    with unremovable(place.root / "releases" / f"1-{sha[:7]}" / "built"):
+        done = place.run(release_dir.MAKE, sha=sha, release=name)
+        pruned = place.run(release_dir.PRUNE, keep=[name])
+
+    assert done.returncode == 0, done.stderr
+    assert "Some old releases could not be removed." in done.stderr
+    assert (place.root / "releases" / name / "page.html").read_text() == "one"
+    assert not (place.root / "releases" / f"2-{sha[:7]}").exists()
+    assert pruned.returncode == 1
+
+
+def test_a_branch_that_a_step_checked_out_is_fetched_all_the_same(place, repository):
+    made = place.make(1, repository.commit(page_html="one"))
+    subprocess.run(["git", "-C", made, "checkout", "--quiet", "main"], check=True)
+
+    assert (place.make(2, repository.commit(page_html="two")) / "page.html").read_text() == "two"
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,13 @@ def test_without_steps_it_never_is(lookout, operator):
     assert lookout.followed() is None
 
 
+def test_with_releases_it_is_also_without_steps(lookout, operator):
+    lookout.push(A)
+    operator.change(lookout.project, steps=[], strategy="release")
+
+    assert lookout.see(B) is Outcome.NEWS
+
+
 # What is news -------------------------------------------------------------------------------------------------------
 
 

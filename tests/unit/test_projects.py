@@ -99,6 +99,16 @@ def test_what_cannot_be_used_is_refused_by_its_field(session, installation, fiel
     assert said in caught.value.fields[field]
 
 
+@pytest.mark.parametrize("paths", ["storage/\nstorage/logs/", "a/b/c.txt\na/b"])
+def test_what_lies_inside_a_shared_path_is_not_shared_again(make_project, paths):
+    with pytest.raises(InvalidInput, match="is shared as a whole; leave it out"):
+        make_project(strategy="release", shared_paths=paths)
+
+
+def test_shared_paths_beside_each_other_may_begin_alike(make_project):
+    assert make_project(strategy="release", shared_paths="log\nlogs/\nlogs.old/a\nlogs.old/b").shared_paths
+
+
 def test_all_mistakes_are_told_at_once(installation):
     with pytest.raises(InvalidInput) as caught:
         projects.validate(ProjectInput("", "", "", path="x", shell="fish"), installation.config)
@@ -288,6 +298,21 @@ def test_a_project_is_not_deleted_while_a_deployment_of_it_runs(installation, op
         projects.delete(session, projects.find(session, project.id), installation.data_dir)
 
     assert len(operator.deployments()) == 1
+
+
+def test_releases_are_not_taken_elsewhere_while_a_deployment_makes_one(
+    installation, operator, make_project, tmp_path
+):
+    project = make_project(strategy="release")
+    operator.deploy(project)
+    with installation.database.write() as connection:
+        claims.claim(connection, "runner")
+
+    with pytest.raises(InvalidInput) as refused:
+        operator.change(project, path=str(tmp_path / "elsewhere"))
+
+    assert list(refused.value.fields) == ["path"]
+    assert operator.change(project, keep_releases=3).path == project.path
 
 
 # Secrets --------------------------------------------------------------------------------------------------------

@@ -109,6 +109,18 @@ def test_a_failed_activation_goes_back_to_the_former_release_and_activates_it_as
     assert [one.status for one in operator.commands(second.id)][4:] == ["failed", "skipped", "success", "success"]
 
 
+def test_on_the_way_back_a_step_is_told_of_the_release_that_it_activates(operator, make_releases, deploy, runner):
+    tell = "echo $DEPLOY_RELEASE $DEPLOY_SHA $DEPLOY_AUTHOR >> ../../told"
+    project = make_releases("true", activating(tell))
+    first = deploy(project, "one")
+    operator.change(project, steps=["true", activating(f"{tell}; exit 1")])
+
+    second = deploy(project, "two")
+
+    lines = [f"{n}-{one.commit_sha[:7]} {one.commit_sha} Ada Lovelace" for n, one in ((1, first), (2, second))]
+    assert (Path(project.path) / "told").read_text().splitlines() == [lines[0], lines[1], lines[0]]
+
+
 def test_a_failed_health_check_goes_back_too(operator, make_releases, deploy, runner):
     project = make_releases("true", health_command="grep -q one page.html", health_tries=2, health_interval_s=1)
     first = deploy(project, "one")
@@ -163,6 +175,39 @@ def test_a_step_after_the_switch_that_is_tried_again_goes_back_only_after_its_la
 
     assert (first.status, second.status) == ("success", "success"), operator.log(second.id)
     assert served(project) == "two\n"
+
+
+def test_a_former_release_that_somebody_removed_is_not_gone_back_to(operator, make_releases, deploy, runner):
+    project = make_releases("true", activating("test ! -e ../../down", name="restart"))
+    first = deploy(project, "one")
+    (Path(project.path) / "down").touch()
+    operator.change(project, steps=["true", activating("rm -r ../1-*; exit 1", name="restart")])
+
+    second = deploy(project, "two")
+
+    former, now = f"1-{first.commit_sha[:7]}", f"2-{second.commit_sha[:7]}"
+    assert second.cause == (
+        f"step 'restart' exited with 1; the way back to {former} did not end well either: back: The release {former} "
+        f"is not there any more: {project.path}/releases/{former}; {now} is live"
+    )
+    assert (operator.live(project), served(project)) == (now, "two\n")
+
+
+def test_a_directory_in_the_place_of_current_is_left_alone_and_said(operator, make_releases, deploy, runner):
+    project = make_releases("true")
+    deploy(project, "one")
+    current = Path(project.path) / "current"
+    current.unlink()
+    current.mkdir()
+
+    second = deploy(project, "two")
+
+    assert second.cause == (
+        f"switch: {current} is not the link that Deployer makes there. Move it away; which release is live could not "
+        "be seen"
+    )
+    current.rmdir()
+    assert deploy(project, "three").status == "success"
 
 
 def test_a_cancel_after_the_switch_stays_and_says_so(operator, make_releases, deploy, repository, runner):
@@ -310,6 +355,47 @@ def test_a_retried_rollback_is_a_rollback(operator, make_releases, deploy, runne
     assert served(project) == "one\n"
 
 
+def test_what_is_current_but_was_not_activated_is_gone_back_to_by_a_retry(operator, make_releases, deploy, runner):
+    project = make_releases(
+        "true", activating("echo up; test ! -e ../../down; [ -e ../../ready ] || sleep 60", name="up")
+    )
+    ready = Path(project.path) / "ready"
+    ready.parent.mkdir()
+    ready.touch()
+    first = deploy(project, "one")
+    deploy(project, "two")
+    ready.unlink()
+    back = operator.roll_back(project)
+    operator.wait_for_output(back, b"up")
+    operator.cancel(back)
+    cancelled = operator.wait_for_end(back)
+    ready.touch()
+    ready.with_name("down").touch()
+    failed = operator.wait_for_end(operator.retry(back))
+    ready.with_name("down").unlink()
+
+    again = operator.wait_for_end(operator.retry(back))
+
+    assert cancelled.cause == f"cancelled by ada; 1-{first.commit_sha[:7]} is live"
+    assert failed.cause == f"step 'up' exited with 1; 1-{first.commit_sha[:7]} is live"
+    assert (again.status, again.trigger) == ("success", "rollback")
+    assert operator.step_output(again.id) == b"up\n"
+    with pytest.raises(InvalidTransition, match="is the current one already"):
+        operator.retry(back)
+
+
+def test_the_release_before_the_current_is_the_one_that_was_live_before_it(operator, make_releases, deploy, runner):
+    project = make_releases()
+    deploy(project, "one")
+    deploy(project, "two, which is not well")
+    operator.wait_for_end(operator.roll_back(project))
+    deploy(project, "three")
+
+    back = operator.wait_for_end(operator.roll_back(project))
+
+    assert (back.status, served(project)) == ("success", "one\n")
+
+
 # What is kept -----------------------------------------------------------------------------------------------------
 
 
@@ -419,6 +505,38 @@ def test_a_working_copy_in_the_releases_directory_is_not_built_into(operator, ma
     assert not (tmp_path / "site" / "releases").exists()
 
 
+def test_what_was_live_before_a_project_was_elsewhere_is_found_again(operator, make_releases, deploy, runner):
+    project = make_releases("test ! -e broken", activating("test ! -e ../../down", name="restart"))
+    first = deploy(project, "one")
+    operator.change(project, path=f"{project.path}-elsewhere")
+    project = operator.change(project, path=project.path)
+    (Path(project.path) / "down").touch()
+
+    second = deploy(project, "two")
+
+    live = f"1-{first.commit_sha[:7]}"
+    assert f"step 'restart' exited with 1; the way back to {live} did not end well either" in second.cause
+    assert (operator.live(project), served(project)) == (live, "one\n")
+
+
+def test_a_rollback_of_a_project_that_has_no_releases_any_more_does_nothing(
+    operator, make_releases, deploy, make_runner
+):
+    runner = make_runner().start()
+    project = make_releases("true")
+    deploy(project, "one")
+    deploy(project, "two")
+    runner.kill()
+    back = operator.roll_back(project)
+    operator.change(project, strategy="checkout", path="", steps=["git pull", "true"])
+
+    runner.start()
+    ended = operator.wait_for_end(back)
+
+    assert (ended.status, kinds(operator, ended)) == ("failed", [])
+    assert ended.cause == "The project has no releases any more: its strategy was changed meanwhile."
+
+
 # Health checks without releases ------------------------------------------------------------------------------------
 
 
@@ -448,3 +566,29 @@ def test_the_variables_file_is_written_into_the_release_before_its_build(operato
     assert kinds(operator, deployment)[1:4] == ["release", "variables", "step"]
     assert b"GREETING=" in operator.step_output(deployment.id, 0)
     assert operator.step_output(deployment.id, 1) == operator.step_output(deployment.id, 0)
+
+
+def test_a_health_check_that_hangs_is_said_to_have_timed_out(operator, make_project, deploy, runner):
+    project = make_project("true", health_command="echo asking; sleep 60", health_tries=1, health_deadline_s=1)
+
+    deployment = deploy(project, "one")
+
+    assert deployment.status == "failed"
+    assert deployment.cause == "'echo asking; sleep 60' timed out after 16 s"
+
+
+@pytest.mark.parametrize("before", [485, 3], ids=["what the cause has room for", "what is read of the output"])
+def test_a_secret_is_not_shown_by_half_in_a_cause(operator, make_project, deploy, runner, before):
+    """The command ends the check itself, so that its own last line is the check's."""
+    secret = "Correct-Horse-Battery-Staple"
+    behind = 3 if before > 3 else 4000 - len(secret) - 18
+    project = make_project(
+        "true", health_command=f'printf "%0{before}d%s%0{behind}d\\n" 1 "$TOKEN" 1; kill -9 $PPID', health_tries=1
+    )
+    operator.set_variable(project, "TOKEN", secret, secret=True)
+
+    deployment = deploy(project, "one")
+
+    assert deployment.status == "failed"
+    assert deployment.cause.startswith("health check: 0")
+    assert not any(secret[n : n + 4] in deployment.cause for n in range(len(secret) - 3)), deployment.cause

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from deployer.config import Config, SshSettings
+from deployer.models import Server
 from deployer.models.project import Phase
 from deployer.projects import StepInput
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def config(config: Config) -> Config:
+    return replace(config, ssh=SshSettings(reconnect_for=2))
 
 
 @pytest.fixture
@@ -70,3 +80,32 @@ def test_a_rollback_to_a_server_that_lets_nobody_in_ends_and_says_so(operator, p
     assert "web1" in back.cause
     assert f"2-{second.commit_sha[:7]} is live" in back.cause
     assert first.status == "success"
+
+
+def test_a_server_that_is_lost_while_it_switches_says_what_is_live_when_it_is_back(
+    operator, project, deploy, repository, root, user, ssh, runner
+):
+    first = deploy("one")
+    # A server so slow that it can be lost right after its rename.
+    programs = user.owns_folder("programs")
+    (programs / "mv").write_text('#!/bin/sh\n/bin/mv "$@" || exit\ncase $* in *current) sleep 60;; esac\n')
+    (programs / "mv").chmod(0o755)
+    with operator.database.write() as connection:
+        connection.execute(sa.update(Server).values(extra_path=str(programs)))
+    lost = operator.pushed(project, repository.commit("two", page_html="two\n"))
+    wait_until(lambda: (root / "current" / "page.html").read_text() == "two\n", "the switch", within_s=40)
+    keys = ssh.authorized
+    ssh.revoke_all()
+    ssh.cut()
+
+    second = operator.wait_for_end(lost, within_s=60)
+
+    assert second.status == "interrupted"
+    assert second.cause.endswith("; which release is live could not be seen"), second.cause
+    ssh.authorize(keys)
+    (programs / "mv").unlink()
+    # On record that one is the current, and may be gone back to all the same.
+    back = operator.wait_for_end(operator.roll_back(project, 1))
+    assert (back.status, (root / "current" / "page.html").read_text()) == ("success", "one\n")
+    assert operator.deployment(back.id).former_release_id == second.release_id
+    assert operator.live(project) == f"1-{first.commit_sha[:7]}"

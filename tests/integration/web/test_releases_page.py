@@ -80,7 +80,30 @@ def test_the_page_of_the_deployment_that_is_live_rolls_back(member, operator, re
 
     page = member.get(f"/deployments/{last.id}").page
 
-    assert page.find(id="roll-back").words == "Roll back"
+    assert page.find(id="roll-back").words.startswith("Roll back to 1-")
+
+
+def test_a_button_that_is_pressed_twice_goes_back_once(plain_member, operator, released, repository):
+    repository.commit("three", page_html="three")
+    last = operator.wait_for_end(operator.deploy(released))
+    places = (f"/projects/{released.name}", f"/deployments/{last.id}")
+    pages = [plain_member.get(path).page for path in places]
+    named = {
+        button.attributes["value"]
+        for page in pages
+        for form in page.find_all("form")
+        if form.attributes.get("action", "").endswith("/rollback")
+        for button in form.find_all("button")[:1]
+        if button.attributes.get("class") == "button"
+    }
+    assert named == {"2"}
+
+    first = plain_member.post(f"/projects/{released.name}/rollback", {"release": "2"})
+    operator.wait_for_end(first.location.rpartition("/")[2])
+    again = plain_member.post(f"/projects/{released.name}/rollback", {"release": "2"})
+
+    assert again.status == 409
+    assert operator.live(released).startswith("2-")
 
 
 @pytest.mark.parametrize(
