@@ -61,7 +61,7 @@ def show() -> int:
 def _push_and_watch(config: Config, repository: Path) -> int:
     from deployer import project_secrets, projects
     from deployer.installation import Installation
-    from deployer.projects import ProjectInput, StepInput
+    from deployer.project_input import ProjectInput, StepInput
 
     installation = Installation.open(config)
     with installation.database.write_session() as session:

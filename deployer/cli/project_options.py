@@ -12,7 +12,7 @@ import click
 from deployer.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from deployer.projects import StepInput
+    from deployer.project_input import StepInput
 
 _OPTIONS = (
     click.option("--step", "steps", multiple=True, help="A command; give it once for each step, in order."),
@@ -136,7 +136,7 @@ class Given:
     def _steps(self) -> list[StepInput]:
         """Raises InvalidInput where something is said of steps that were not given."""
         from deployer.models.project import Phase
-        from deployer.projects import StepInput
+        from deployer.project_input import StepInput
 
         entered = [(step, Phase.BUILD) for step in self.steps]
         entered += [(step, Phase.ACTIVATE) for step in self.activate_steps]

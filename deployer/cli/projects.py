@@ -33,7 +33,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON."
 def create(context: Context, name: str, repo: str, branch: str, as_json: bool, given: Given) -> None:
     """Make a project; prints the webhook's address and secret."""
     from deployer import project_secrets, projects
-    from deployer.projects import ProjectInput
+    from deployer.project_input import ProjectInput
 
     installation = context.installation
     wanted = ProjectInput(name=name, repository_url=repo, branch=branch, **given.settings())

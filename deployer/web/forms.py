@@ -12,7 +12,7 @@ from werkzeug.datastructures import MultiDict
 from deployer.errors import InvalidInput
 from deployer.models.notification import BY_MAIL
 from deployer.models.project import Phase, Strategy
-from deployer.projects import LIMITS, RETRIES_PROBLEM, ProjectInput, StepInput, number_problem
+from deployer.project_input import LIMITS, RETRIES_PROBLEM, ProjectInput, StepInput, number_problem
 
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
 _DURATION = re.compile(r"\s*(\d{1,7})\s*(s|sec|m|min|h)?\s*\Z", re.IGNORECASE)

@@ -6,12 +6,12 @@ from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from deployer import projects, servers, working_copies
+from deployer import project_input, projects, servers, working_copies
 from deployer.deployments import runners
 from deployer.errors import InvalidInput
 from deployer.models.project import Project, Step
 from deployer.notifications import mail_settings
-from deployer.projects import ProjectInput
+from deployer.project_input import ProjectInput
 from deployer.web import forms, repository_check
 from deployer.web.context import changing, installation, orm
 from deployer.web.forms import StepRow
@@ -101,7 +101,7 @@ def _wanted() -> ProjectInput:
         return forms.project_input(request.form)
     except InvalidInput as unreadable:
         try:
-            projects.validate(forms.project_without_steps(request.form), installation().config)
+            project_input.validate(forms.project_without_steps(request.form), installation().config)
         except InvalidInput as error:
             raise InvalidInput({**error.fields, **unreadable.fields}) from error
         raise
@@ -109,7 +109,7 @@ def _wanted() -> ProjectInput:
 
 def _row(step: Step) -> StepRow:
     """A step as it was entered. A name that follows from the command is left out, so that it goes on following."""
-    name = "" if step.name == projects.step_name(step.command) else step.name
+    name = "" if step.name == project_input.step_name(step.command) else step.name
     return StepRow(
         step.command,
         name,
@@ -142,9 +142,9 @@ def _filled(project: Project) -> MultiDict[str, str]:
         given["cancel_running"] = "on"
     if project.rerun_interrupted:
         given["rerun_interrupted"] = "on"
-    for name in projects.LIMITS:
+    for name in project_input.LIMITS:
         number = getattr(project, name)
-        given[name] = "" if number in (None, projects.DEFAULTS.get(name)) else str(number)
+        given[name] = "" if number in (None, project_input.DEFAULTS.get(name)) else str(number)
     given.update({name: "on" for name in forms.MAIL_SWITCHES if getattr(project, name)})
     given["mail_to"] = project.mail_to or ""
     return given
@@ -170,7 +170,7 @@ def _form(
         elsewhere=project and runners.elsewhere(orm.session().connection(), project, installation().host_id),
         servers=[server for server, _count in servers.listed(orm.session())],
         default_path=working_copies.own_path(name, given.get("strategy", ""), None, installation().data_dir),
-        defaults=projects.DEFAULTS,
+        defaults=project_input.DEFAULTS,
         default_path_there=f"{working_copies.SERVER_CHECKOUTS}/{name}",
         default_timeout=forms.duration_text(config.runner.default_timeout),
         allow_file=config.git.allow_file,

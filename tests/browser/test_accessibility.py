@@ -14,7 +14,7 @@ from deployer.deployments import schedules
 from deployer.models import Delivery, Notification, Variable
 from deployer.models.notification import NotificationStatus, Occasion
 from deployer.models.project import Phase
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from tests.browser import channel_scene, server_scene
 from tests.browser.faults import Faults
 from tests.browser.parts import BrowserContext, Page, axe_script, expect

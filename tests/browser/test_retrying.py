@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployer.models import Project
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from tests.browser.faults import Faults
 from tests.browser.parts import BrowserContext, Page, expect
 from tests.browser.places import entry, has_commands, log, log_in, press, state, step

@@ -16,7 +16,7 @@ from deployer.executors.host_keys import fingerprint
 from deployer.installation import Installation
 from deployer.models import Command, Deployment, DeploymentEvent, LogChunk, Project, Release
 from deployer.models.deployment import ChunkKind, Status
-from deployer.projects import ProjectInput, StepInput
+from deployer.project_input import ProjectInput, StepInput
 from deployer.providers.base import Event, Push
 from deployer.servers import ServerInput
 from tests.support.ssh_server import SshServer

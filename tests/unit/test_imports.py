@@ -43,6 +43,7 @@ LEVELS = {
     "deployments": USE_CASES,
     "installation": USE_CASES,
     "projects": USE_CASES,
+    "project_input": USE_CASES,
     "project_secrets": USE_CASES,
     "variables": USE_CASES,
     "key_rotation": USE_CASES,

@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import project_secrets, projects, variables
+from deployer import project_input, project_secrets, projects, variables
 from deployer.deployments import claims
 from deployer.errors import InvalidInput, InvalidTransition, NotFound, SecretUnreadable
 from deployer.models import Command, Counter, Deployment, LogChunk, Project, Variable
-from deployer.projects import ProjectInput, StepInput
+from deployer.project_input import ProjectInput, StepInput
 from deployer.security.vault import Vault
 
 URL = "https://git.example.com/app.git"
@@ -111,7 +111,7 @@ def test_shared_paths_beside_each_other_may_begin_alike(make_project):
 
 def test_all_mistakes_are_told_at_once(installation):
     with pytest.raises(InvalidInput) as caught:
-        projects.validate(ProjectInput("", "", "", path="x", shell="fish"), installation.config)
+        project_input.validate(ProjectInput("", "", "", path="x", shell="fish"), installation.config)
 
     assert set(caught.value.fields) == {"name", "repository_url", "branch", "path", "shell"}
 

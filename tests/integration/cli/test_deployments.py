@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from tests.support.daemon import APP
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deployer.deployments import claims, lifecycle
 from deployer.notifications import mail_settings
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from tests.support.mail_server import MailServer, text_of
 from tests.support.waiting import wait_until
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from deployer import clock
 from deployer.executors import processes
 from deployer.models import Command
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from tests.chaos import points
 from tests.chaos.points import Point
 from tests.support import killing

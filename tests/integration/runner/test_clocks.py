@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployer import clock, logins
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from deployer.web import text
 from tests.support.runner_process import SET_BY
 

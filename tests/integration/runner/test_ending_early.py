@@ -9,7 +9,7 @@ import pytest
 
 from deployer.deployments import claims
 from deployer.executors import processes
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from tests.support.waiting import wait_until
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployer.executors import processes
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from tests.support import leftovers
 from tests.support.waiting import wait_until
 

@@ -11,7 +11,7 @@ import pytest
 from deployer import projects
 from deployer.errors import InvalidTransition, NotFound
 from deployer.models.project import FileFormat, Phase
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from tests.support.waiting import wait_until
 
 RESTART = "echo up >> ../../restarted; cat page.html >> ../../restarted"

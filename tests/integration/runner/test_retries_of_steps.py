@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from deployer import clock
 from deployer.models import Command
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from deployer.runner import plan
 from tests.support import killing
 from tests.support.waiting import wait_until

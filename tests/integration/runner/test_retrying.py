@@ -13,7 +13,7 @@ from deployer.deployments import retry
 from deployer.errors import InvalidInput, InvalidTransition, NotFound, QueueFull
 from deployer.models import Deployment
 from deployer.models.deployment import reference
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from tests.support.repository import git
 from tests.support.waiting import wait_until
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from deployer.config import Config, SshSettings
 from deployer.models import Server
 from deployer.models.project import Phase
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from tests.support.waiting import wait_until
 
 

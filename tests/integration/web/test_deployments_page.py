@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from deployer.models import Deployment
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from deployer.web import deployments
 from tests.support.forge import Forge
 from tests.support.standing import logged_in, make_user

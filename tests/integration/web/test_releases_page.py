@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from deployer.models.project import Phase
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 
 _numbers = itertools.count(1)
 

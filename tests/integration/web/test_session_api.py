@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from deployer.projects import StepInput
+from deployer.project_input import StepInput
 from tests.support.operator import Operator
 from tests.support.standing import logged_in, make_user
 
