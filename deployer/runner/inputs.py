@@ -160,13 +160,14 @@ class Inputs:
         deployment = self._deployment
         went_back = self._releasing.gone_back_to(command)
         sha, author = went_back or (deployment.commit_sha, deployment.author_name)
+        release = self._releasing.former_name if went_back else self._releasing.name
         return {
             "DEPLOY_ID": deployment.id,
             "DEPLOY_REF": deployment.ref,
             "DEPLOY_PROJECT": self._project.name,
             "DEPLOY_BRANCH": deployment.branch,
             "DEPLOY_SHA": sha or "",
-            "DEPLOY_RELEASE": (self._releasing.former_name if went_back else self._releasing.name) or "",
             "DEPLOY_AUTHOR": author or "",
             "DEPLOY_TRIGGER": str(deployment.trigger),
+            **({"DEPLOY_RELEASE": release or ""} if self._releasing.is_used else {}),
         }
