@@ -238,7 +238,7 @@ def test_no_place_ever_shows_a_secret(desk, case):
                 assert one.core not in seen, place
 
 
-@settings(max_examples=20 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(case=cases())
 def test_no_stream_ever_shows_a_secret(case):
     secrets, _, shown, chunks = case
@@ -252,7 +252,7 @@ def test_no_stream_ever_shows_a_secret(case):
     assert seen == redactor.fresh().whole(b"".join(chunks))
 
 
-@pytest.mark.parametrize("shift", range(40))
+@pytest.mark.parametrize("shift", range(0, 40, 3))
 def test_a_secret_at_the_place_where_gits_words_are_cut_is_not_shown_by_half(desk, shift):
     secret = "abcdefghijklmnopqrstuvwxyz0123456789"
     redactor = Redactor([secret.encode()])

@@ -37,7 +37,7 @@ def seen_by_sh(text: str) -> dict[str, str]:
     return {name: value for name, value in pairs if name.startswith("V")}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(MANY)
 def test_what_is_written_is_read_alike_by_sh_by_python_dotenv_and_here(values):
     written = {name: value for name, value in values.items() if not dotenv.problem(value)}
@@ -49,7 +49,7 @@ def test_what_is_written_is_read_alike_by_sh_by_python_dotenv_and_here(values):
     assert values_of(text) == written
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(MANY)
 def test_any_value_comes_back_from_an_export(values):
     text = "".join(f"{name}={dotenv.escaped(value)}\n" for name, value in values.items())
@@ -128,7 +128,7 @@ def test_a_text_that_cannot_be_read_is_refused_with_the_line_and_without_the_val
     assert "squeamish" not in str(caught.value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(st.sampled_from("A=b'\"\\ \n#$"), max_size=40))
 def test_whatever_the_text_it_is_read_or_refused(text):
     with contextlib.suppress(Unreadable):
