@@ -19,10 +19,11 @@ from deployer import audit, project_secrets, servers, settings, two_factor, vari
 from deployer.audit import Actor
 from deployer.installation import Installation, exclusive
 from deployer.models.base import Base, table_of
+from deployer.models.channel import Channel
 from deployer.models.project import Project, Variable
 from deployer.models.server import Server
 from deployer.models.user import User
-from deployer.notifications import mail_settings
+from deployer.notifications import channels, mail_settings
 from deployer.security import keyfile
 from deployer.security.vault import Vault
 
@@ -49,6 +50,7 @@ COLUMNS = (
     _column(Variable, "secret_value", lambda row: variables.place(row.project_id, row.name)),
     _column(Server, "private_key", lambda row: servers.place(row.id)),
     _column(User, "totp_secret", lambda row: two_factor.place(row.id)),
+    _column(Channel, "sealed", lambda row: channels.place(row.id)),
 )
 """Every column that the vault seals. A table's key is its ``id``."""
 

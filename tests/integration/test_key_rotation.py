@@ -20,8 +20,10 @@ from deployer.audit import Actor
 from deployer.errors import SecretUnreadable
 from deployer.health import Health
 from deployer.installation import Installation
-from deployer.models import AuditEvent, Base, LogChunk, User
-from deployer.notifications import mail_settings
+from deployer.models import AuditEvent, Base, Channel, DeliveryPayload, LogChunk, User
+from deployer.models.channel import ChannelKind
+from deployer.notifications import channels, mail_settings
+from deployer.notifications.channels import ChannelInput
 from deployer.security import keyfile
 from deployer.security.vault import Vault
 from deployer.servers import ServerInput
@@ -31,7 +33,7 @@ from tests.support.operator import Operator
 ADA = Actor("ada")
 PACKAGE = Path(key_rotation.__file__).parent
 
-SEALERS = {"key_rotation", "project_secrets", "servers", "two_factor", "variables", "mail_settings"}
+SEALERS = {"channels", "key_rotation", "project_secrets", "servers", "two_factor", "variables", "mail_settings"}
 """The modules that seal something. What another one seals belongs into `key_rotation.COLUMNS`, then into here."""
 
 # Dies by SIGKILL at the named point of a rotation. It forks for each, so that the program is loaded once.
@@ -103,9 +105,11 @@ class Scene:
                 config=self.config,
                 vault=installation.vault,
             )
+            hook = channels.check(ChannelKind.WEBHOOK, ChannelInput("hook", url="https://example.com/in"))
+            channels.create(session, ChannelKind.WEBHOOK, hook, None, installation.vault)
         switch_on(installation, "grace")
         self.opened = self.read(installation)
-        assert len(self.opened) == 8
+        assert len(self.opened) == 9
 
     def read(self, by: Installation) -> list[object]:
         """Everything that is sealed, as this process opens it."""
@@ -123,6 +127,7 @@ class Scene:
                 by.vault.open(server.private_key, servers.place(server.id)),
                 two_factor.unseal(user.totp_secret or b"", user.id, by.vault),
                 mail_settings.password(session.connection(), self.config, by.vault),
+                channels.opened(session.scalars(sa.select(Channel)).one(), by.vault),
             ]
 
     def fresh(self) -> Iterator[Installation]:
@@ -159,7 +164,7 @@ def test_every_column_and_setting_that_is_sealed_is_known():
     }
     known = {(one.column.table.name, one.column.name) for one in key_rotation.COLUMNS}
 
-    assert known == binary - {(LogChunk.__tablename__, "data")}
+    assert known == binary - {(LogChunk.__tablename__, "data"), (DeliveryPayload.__tablename__, "packed")}
     # The sealed settings are texts; so whoever seals is looked at.
     sealing = {path.stem for path in PACKAGE.rglob("*.py") if re.search(r"vault\.seal\(", path.read_text())}
     assert sealing == SEALERS
@@ -170,7 +175,7 @@ def test_everything_is_sealed_with_a_new_key_and_opens(scene):
 
     done = key_rotation.rotate(scene.installation, ADA)
 
-    assert (done.count, done.ended_another) == (8, False)
+    assert (done.count, done.ended_another) == (9, False)
     (new,) = keyfile.load_all(scene.path)
     assert new != old
     assert stat.S_IMODE(scene.path.stat().st_mode) == 0o600
