@@ -185,7 +185,7 @@ def test_everything_is_sealed_with_a_new_key_and_opens(scene):
         assert scene.read(later) == scene.opened
     with scene.installation.database.read() as connection:
         row = connection.execute(sa.select(AuditEvent.actor, AuditEvent.action, AuditEvent.detail)).all()[-1]
-    assert tuple(row) == ("ada", "key.rotated", "8 secrets sealed anew")
+    assert tuple(row) == ("ada", "key.rotated", "9 secrets sealed anew")
     assert {one.name for one in scene.path.parent.iterdir() if "key" in one.name} == {"key", "key.lock"}
 
 
