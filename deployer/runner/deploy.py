@@ -14,7 +14,6 @@ from dataclasses import replace
 from deployer import clock, journal, project_secrets, servers, settings, signatures, variables
 from deployer.db import retrying
 from deployer.deployments import retry
-from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.errors import DeployerError, ExecutorError, LostClaim
 from deployer.executors.base import Executor
 from deployer.executors.launcher import end_mark
@@ -25,14 +24,15 @@ from deployer.models.server import Server
 from deployer.runner import job
 from deployer.runner.commit import Repository
 from deployer.runner.contact import Contact, OutOfContact
+from deployer.runner.course import Course
 from deployer.runner.execution import Execution
 from deployer.runner.follow import Ending, end_leftovers
 from deployer.runner.inputs import Inputs
 from deployer.runner.log_sink import LogSink, Numbering
 from deployer.runner.places import Places
-from deployer.runner.plan import RUN_HERE, another_try, plan
-from deployer.runner.record import Next, Outcome, Record
-from deployer.runner.releasing import Releasing, Write, with_tries
+from deployer.runner.plan import RUN_HERE, plan
+from deployer.runner.record import Record
+from deployer.runner.releasing import Releasing
 from deployer.runner.revision import Revision
 from deployer.security.redaction import Redactor
 
@@ -63,15 +63,15 @@ class Deploy:
         self._id = deployment_id
         self._record = Record(self._database, deployment_id, runner_id)
         with self._database.read() as connection:
-            self._deployment, self._commands = job.load(connection, deployment_id)
+            self._deployment, commands = job.load(connection, deployment_id)
             self._extra_path = settings.extra_path(connection)
             self._variables_of_all = variables.of_all_projects(connection)
             self._numbering = Numbering.of(connection, deployment_id)
-        self._cause: str | None = None
+        self._redactor = Redactor([])
         self._project = self._deployment.project
-        contact = self._contact_with(remote) if remote else None
+        contact = self._contact_with(remote, commands) if remote else None
         self._places = Places(self._project, here, contact, self._data_dir, at_contact)
-        self._resumed_id = next((one.id for one in self._commands if one.status is Status.RUNNING), None)
+        self._resumed_id = next((one.id for one in commands if one.status is Status.RUNNING), None)
         self._revision = Revision(
             self._database,
             self._deployment,
@@ -80,16 +80,24 @@ class Deploy:
             working_copy=self._working_copy,
         )
         self._releasing = Releasing(self._database, self._deployment, runner_id, self._places, self._config)
+        self._course = Course(
+            self._deployment,
+            commands,
+            record=self._record,
+            releasing=self._releasing,
+            revision=self._revision,
+            places=self._places,
+        )
         self._present_sink: LogSink | None = None
 
-    def _contact_with(self, remote: SshExecutor) -> Contact:
+    def _contact_with(self, remote: SshExecutor, commands: Sequence[Command]) -> Contact:
         contact = Contact(
             remote,
             reconnect_for_s=self._config.ssh.reconnect_for,
             cancelled_by=self._record.cancelled_by,
             tell=self._tell,
         )
-        contact.has_begun = any(one.started_at and one.kind not in RUN_HERE for one in self._commands)
+        contact.has_begun = any(one.started_at and one.kind not in RUN_HERE for one in commands)
         return contact
 
     @property
@@ -100,7 +108,7 @@ class Deploy:
     def run(self) -> None:
         """Bring the deployment to its end. Raises LostClaim when another runner has taken it."""
         name = f"{self._deployment.ref} {self._project.name}"
-        log.info("%s: %s", name, "going on" if self._commands else f"started ({job.reason(self._deployment)})")
+        log.info("%s: %s", name, "going on" if self._course.commands else f"started ({job.reason(self._deployment)})")
         try:
             secrets = project_secrets.open_secrets(self._project, self._variables_of_all, self._vault)
             self._redactor = Redactor(secrets.to_redact())
@@ -122,16 +130,16 @@ class Deploy:
             self._show_host_key(error)
             status = self._end(error.status, error.cause)
         except DeployerError as error:
-            if any(one.status is Status.RUNNING for one in self._commands):
+            if any(one.status is Status.RUNNING for one in self._course.commands):
                 raise  # whoever ends the deployment ends that command with it
             status = self._end(Status.FAILED, str(error))
         elapsed = clock.now() - (self._deployment.started_at or self._deployment.queued_at)
-        why = f": {journal.one_line(self._cause)}" if self._cause else ""
+        why = f": {journal.one_line(self._course.cause)}" if self._course.cause else ""
         log.info("%s: %s in %s%s", name, status, clock.duration_words(elapsed.total_seconds()), why)
 
     def _run_commands(self) -> Status:
-        if not self._commands:
-            self._commands = self._plan()
+        if not self._course.commands:
+            self._course.commands = self._plan()
         status: Status | None = None
         while status is None:
             status = self._run_next()
@@ -139,8 +147,7 @@ class Deploy:
 
     def _run_next(self) -> Status | None:
         """Run the first command that has not ended; the deployment's status where it ended with it."""
-        command, *rest = (one for one in self._commands if not one.status.is_final)
-        done = [one for one in self._commands if one.status.is_final and one.status is not Status.SKIPPED]
+        command, done = self._course.left[0], self._course.done
         if command.status is Status.QUEUED:
             if done and done[-1].kind is CommandKind.FETCH:
                 found = self._revision.settle()
@@ -148,11 +155,11 @@ class Deploy:
                     return self._end(Status.SUPERSEDED if found.is_stale else Status.FAILED, found.cause)
                 signatures.require(self._project, found.sha, self._data_dir)
                 self._releasing.begin()
-            by = self._wait_for(command) or self._record.begin(self._next(command))
+            by = self._wait_for(command) or self._record.begin(self._course.next(command))
             if by:
                 self._end_leftovers(done)
                 return self._end(Status.CANCELLED, f"cancelled by {by}")
-        return self._run_command(command, rest)
+        return self._run_command(command)
 
     def _end_leftovers(self, done: Sequence[Command]) -> None:
         """A cancel between two commands ends what those before it left running, as one during a command does."""
@@ -189,7 +196,7 @@ class Deploy:
                 return by
             self._database.wait_for_change(seen, left_s)
 
-    def _run_command(self, command: Command, rest: Sequence[Command]) -> Status | None:
+    def _run_command(self, command: Command) -> Status | None:
         """Follow a command that has begun, also after a restart; the deployment's status where it ended with it."""
         sink = self._present_sink = self._sink(command)
         is_resumed = command.id == self._resumed_id
@@ -215,9 +222,10 @@ class Deploy:
             sink.system(f"{error}.")
             self._show_host_key(error)
             ending = Ending(error.status, None, error.cause)
-        if ending.status is Status.SUCCESS and not rest:
+        if ending.status is Status.SUCCESS and self._course.left == [command]:
             self._name_survivors(command, sink)
-        status = self._end_command(command, sink, ending, rest)
+        cause = self._redactor.fresh().text(ending.cause) if ending.cause else None
+        status = self._course.end_command(command, sink, replace(ending, cause=cause))
         self._places.of(command).collect(command.id)
         return status
 
@@ -240,68 +248,6 @@ class Deploy:
         if self._present_sink:
             self._present_sink.system(line)
             self._record.save(self._present_sink)
-
-    def _next(self, command: Command) -> Next:
-        # No server is waited for here: where one is not connected, the launch is preceded by a record.
-        return Next(command, self._places.known_boot_id(command))
-
-    def _end_command(self, command: Command, sink: LogSink, ending: Ending, rest: Sequence[Command]) -> Status | None:
-        """Record a command's end with what follows it: another try, the next command's beginning (after a fetch, the
-        commit has to be settled first), or the deployment's end."""
-        cause = self._redactor.fresh().text(ending.cause) if ending.cause else None
-        ending = replace(ending, cause=cause)
-        if ending.is_its_own and (again := another_try(command)):
-            return self._try_again(command, sink, ending, again)
-        also = self._releasing.at_end_of(command, ending)
-        if ending.status is Status.SUCCESS and rest:
-            following = None if command.kind is CommandKind.FETCH else self._next(rest[0])
-            return self._record.end_command(command, sink, ending, also=also, following=following)
-        if way_back := self._releasing.way_back(command, ending, self._commands):
-            return self._go_back(command, sink, ending, way_back, also)
-        outcome = self._outcome(command, ending)
-        self._cause = outcome.cause
-        return self._record.end_command(command, sink, ending, also=also, outcome=outcome)
-
-    def _go_back(
-        self, command: Command, sink: LogSink, ending: Ending, way_back: Sequence[PlannedCommand], also: Write | None
-    ) -> Status | None:
-        """Record that a command failed after the switch, and that the former release is live again in place of what
-        would have followed."""
-        line = f"Going back to {self._releasing.former_name}."
-        log.info("%s %s: %s. %s", self._deployment.ref, self._project.name, ending.cause, line)
-        sink.system(line)
-        begun = [self._record.command_of(one) for one in way_back]
-        status = self._record.end_command(
-            command, sink, ending, also=also, instead=way_back, following=self._next(begun[0])
-        )
-        for one in self._commands:
-            if one.status is Status.QUEUED:
-                one.status = Status.SKIPPED
-        self._commands += begun
-        return status
-
-    def _try_again(self, command: Command, sink: LogSink, ending: Ending, again: PlannedCommand) -> Status | None:
-        """Record the end of a try, and that another one follows; it begins with that where there is nothing to wait
-        for."""
-        wait = f" in {clock.duration_words(again.retry_wait_s)}" if again.not_before else ""
-        line = f"Trying again{wait}: try {again.attempt} of {command.tries}."
-        log.info("%s %s: %s. %s", self._deployment.ref, self._project.name, ending.cause, line)
-        sink.system(line)
-        begun = self._record.command_of(again)
-        following = None if again.not_before else self._next(begun)
-        status = self._record.end_command(command, sink, ending, another_try=again, following=following)
-        self._commands.insert(self._commands.index(command) + 1, begun)
-        return status
-
-    def _outcome(self, command: Command, last: Ending) -> Outcome:
-        """How the deployment ends with its last command."""
-        if self._releasing.is_used:
-            return self._releasing.outcome(command, last, self._commands)
-        deployed_sha = self._revision.deployed(command, last.status, self._commands)
-        if last.status is Status.SUCCESS and (broken := self._revision.broken(deployed_sha, self._commands)):
-            return Outcome(Status.FAILED, broken, deployed_sha)
-        cause = None if last.status is Status.SUCCESS else with_tries(last, command)
-        return Outcome(last.status, cause, deployed_sha)
 
     def _sink(self, command: Command) -> LogSink:
         return LogSink(
@@ -331,6 +277,4 @@ class Deploy:
 
     def _end(self, status: Status, cause: str) -> Status:
         """The deployment's end outside a command."""
-        self._cause = cause if status is Status.SUPERSEDED else self._releasing.with_live(cause)
-        self._record.end(Outcome(status, self._cause))
-        return status
+        return self._course.end(status, self._redactor.fresh().text(cause))
