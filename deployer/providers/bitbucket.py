@@ -32,9 +32,9 @@ class BitbucketCloud(_Bitbucket):
     label = "Bitbucket Cloud"
     kept = ("X-Event-Key", "X-Request-UUID", "X-Hook-UUID", "X-Attempt-Number")
     instructions = Instructions(
-        where="Repository settings → Webhooks → Add webhook",
-        address_label="URL",
-        secret_label="Secret",
+        "Repository settings → Webhooks → Add webhook",
+        "URL",
+        "Secret",
         choices=(("Status", "Active"), ("Triggers", "Repository push")),
         then="Bitbucket sends nothing by itself: the next push appears here.",
         page="/admin/webhooks",
@@ -75,9 +75,9 @@ class BitbucketServer(_Bitbucket):
     label = "Bitbucket Server, Data Center"
     kept = ("X-Event-Key", "X-Request-Id")
     instructions = Instructions(
-        where="Repository settings → Webhooks → Create webhook",
-        address_label="URL",
-        secret_label="Secret",
+        "Repository settings → Webhooks → Create webhook",
+        "URL",
+        "Secret",
         choices=(("Events", "Repository: Push"),),
         then="“Test connection” is answered with 401 where it is not signed: look at the next push instead.",
     )

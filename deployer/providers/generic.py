@@ -55,9 +55,9 @@ class Generic(Provider):
         self.signatures = (settings.header,)
         shown = f"{settings.prefix}<hexadecimal>"
         self.instructions = Instructions(
-            where="Whatever sends the request: a POST with a JSON object as its body",
-            address_label="Address",
-            secret_label="Key of the HMAC",
+            "Whatever sends the request: a POST with a JSON object as its body",
+            "Address",
+            "Key of the HMAC",
             choices=(
                 ("Content-Type", "application/json"),
                 (settings.header, f"{shown}, the HMAC-SHA256 of the body"),

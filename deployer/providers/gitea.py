@@ -27,9 +27,9 @@ class Gitea(Provider):
         "X-Forgejo-Event-Type",
     )
     instructions = Instructions(
-        where="Settings → Webhooks → Add webhook → Gitea (or Forgejo)",
-        address_label="Target URL",
-        secret_label="Secret",
+        "Settings → Webhooks → Add webhook → Gitea (or Forgejo)",
+        "Target URL",
+        "Secret",
         choices=(
             ("HTTP method", "POST"),
             ("POST content type", "application/json"),

@@ -73,9 +73,9 @@ class GitHub(Provider):
     signatures = ("X-Hub-Signature-256",)
     kept = ("X-GitHub-Event", "X-GitHub-Delivery", "X-GitHub-Hook-ID")
     instructions = Instructions(
-        where="Settings → Webhooks → Add webhook",
-        address_label="Payload URL",
-        secret_label="Secret",
+        "Settings → Webhooks → Add webhook",
+        "Payload URL",
+        "Secret",
         choices=(
             ("Content type", "application/json"),
             ("Which events would you like to trigger this webhook?", "Just the push event"),

@@ -46,9 +46,9 @@ class GitLab(Provider):
         "webhook-timestamp",
     )
     instructions = Instructions(
-        where="Settings → Webhooks → Add new webhook",
-        address_label="URL",
-        secret_label="Secret token",
+        "Settings → Webhooks → Add new webhook",
+        "URL",
+        "Secret token",
         choices=(("Trigger", "Push events; Tag push events too where tags deploy"),),
         then="GitLab sends nothing by itself. Test → Push events sends the newest push again, which then deploys.",
         page="/-/hooks",

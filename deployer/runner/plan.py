@@ -107,7 +107,7 @@ def _checkout(
     deployment: Deployment, working_copy: Repository | None, config: Config, skipped: Mapping[int, str]
 ) -> Iterator[dict[str, Any]]:
     """One working copy, brought to the commit."""
-    project, branch = deployment.project, deployment.branch
+    project, branch = deployment.project, deployment.branch_or_tag
     yield from _bring(project, config)
     gives_way = False
     if not pulls_itself(project):
@@ -134,7 +134,9 @@ def _release(deployment: Deployment, config: Config) -> Iterator[dict[str, Any]]
     yield from _bring(project, config)
     is_rollback = deployment.trigger is Trigger.ROLLBACK
     line = (
-        "make the release again, whose directory is gone" if is_rollback else f"make a release of {deployment.branch}"
+        "make the release again, whose directory is gone"
+        if is_rollback
+        else f"make a release of {deployment.branch_or_tag}"
     )
     yield _built_in(CommandKind.RELEASE, line, config)
     yield from _steps_of(project, config, Phase.BUILD)
@@ -185,8 +187,12 @@ def _facts(step: Step, config: Config) -> dict[str, Any]:
 
 
 def is_of_certain_commit(deployment: Deployment) -> bool:
-    """Whether a person asked for this very commit. Ask before the fetch: then a tip is written down too."""
-    return deployment.trigger in (Trigger.MANUAL, Trigger.RETRY) and deployment.commit_sha is not None
+    """Whether a person asked for this very commit, or it is of a tag or of another branch than a project's own pull
+    brings. Ask before the fetch: then a tip is written down too."""
+    if deployment.commit_sha is None:
+        return False
+    is_elsewhere = deployment.branch != deployment.project.branch
+    return is_elsewhere or deployment.trigger in (Trigger.MANUAL, Trigger.RETRY)
 
 
 def pulls_itself(project: Project) -> bool:

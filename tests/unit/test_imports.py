@@ -40,6 +40,7 @@ LEVELS = {
     "deployments": USE_CASES,
     "installation": USE_CASES,
     "projects": USE_CASES,
+    "pushes": USE_CASES,
     "project_secrets": USE_CASES,
     "settings": USE_CASES,
     "accounts": USE_CASES,
