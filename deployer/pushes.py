@@ -35,10 +35,10 @@ class PushSettings:
     between. The ``hook_…`` are those of a generic sender."""
 
     provider: str = "github"
-    hook_header: str = generic.Settings.header
-    hook_prefix: str = generic.Settings.prefix
-    hook_ref: str = generic.Settings.ref
-    hook_commit: str = generic.Settings.commit
+    hook_header: str = generic.DEFAULT.header
+    hook_prefix: str = generic.DEFAULT.prefix
+    hook_ref: str = generic.DEFAULT.ref
+    hook_commit: str = generic.DEFAULT.commit
     branch_patterns: str = ""
     tag_patterns: str = ""
     watched_paths: str = ""
@@ -141,7 +141,7 @@ def _filter_problems(wanted: PushSettings) -> dict[str, str]:
                 problem = f"'{line}': {what}"
                 break
         if problem:
-            found[name] = problem[0] + problem[1:] + "." if problem.startswith("'") else as_sentence(problem)
+            found[name] = as_sentence(problem)
     return found
 
 

@@ -238,14 +238,15 @@ def web_address(url: str | None) -> str | None:
 
 def paths_of(commits: Iterable[Mapping[str, Any]]) -> tuple[str, ...] | None:
     """The paths that commits with lists of what they added, modified and removed have changed, in their order; None
-    where one of them lacks all three."""
+    where one of them has no list at all, or one that is none."""
     found: dict[str, None] = {}
     for commit in commits:
-        lists = [strings(commit, key) for key in ("added", "modified", "removed")]
-        if all(one is None for one in lists):
-            return None
-        for names in lists:
-            found.update(dict.fromkeys(names or ()))
+        given = [key for key in ("added", "modified", "removed") if commit.get(key) is not None]
+        lists = [strings(commit, key) for key in given]
+        for names in lists or [None]:
+            if names is None:
+                return None
+            found.update(dict.fromkeys(names))
     return known_paths(found)
 
 

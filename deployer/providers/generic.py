@@ -45,12 +45,15 @@ class Settings:
     commit: str = "/after"
 
 
+DEFAULT = Settings()
+
+
 class Generic(Provider):
     name = "generic"
     label = "Something else"
     kept = ("Idempotency-Key",)
 
-    def __init__(self, settings: Settings = Settings()) -> None:
+    def __init__(self, settings: Settings = DEFAULT) -> None:
         self._settings = settings
         self.signatures = (settings.header,)
         shown = f"{settings.prefix}<hexadecimal>"
