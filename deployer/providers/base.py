@@ -69,8 +69,9 @@ class Event:
 class Instructions:
     """How a webhook is made at a forge, in the forge's own words.
 
-    ``where`` to click, what the fields for the webhook's address and its secret are called, further ``choices`` (a
-    label and what to choose there), and what happens ``then``. ``page`` is where that is, below a repository's page.
+    ``where`` to click in a repository, what the fields for the webhook's address and its secret are called, further
+    ``choices`` (a label and what to choose there), and what happens ``then``. ``page`` is where that is, below the
+    repository's own page, where that can be known.
     """
 
     where: str

@@ -72,7 +72,7 @@ class BitbucketCloud(_Bitbucket):
 
 class BitbucketServer(_Bitbucket):
     name = "bitbucket-server"
-    label = "Bitbucket Server, Data Center"
+    label = "Bitbucket Server or Data Center"
     kept = ("X-Event-Key", "X-Request-Id")
     instructions = Instructions(
         "Repository settings → Webhooks → Create webhook",

@@ -50,7 +50,7 @@ DEFAULT = Settings()
 
 class Generic(Provider):
     name = "generic"
-    label = "Something else"
+    label = "another sender"
     kept = ("Idempotency-Key",)
 
     def __init__(self, settings: Settings = DEFAULT) -> None:
@@ -58,14 +58,17 @@ class Generic(Provider):
         self.signatures = (settings.header,)
         shown = f"{settings.prefix}<hexadecimal>"
         self.instructions = Instructions(
-            "Whatever sends the request: a POST with a JSON object as its body",
-            "Address",
+            "",
+            "Address to POST to",
             "Key of the HMAC",
             choices=(
+                (
+                    "Body",
+                    f"a JSON object with the ref at {settings.ref} and the commit's whole id at {settings.commit}",
+                ),
                 ("Content-Type", "application/json"),
-                (settings.header, f"{shown}, the HMAC-SHA256 of the body"),
-                ("Body", f"the ref at {settings.ref}, the commit's whole id at {settings.commit}"),
-                ("Idempotency-Key", "if you like: what is sent twice with one is deployed once"),
+                (settings.header, f"{shown}: the HMAC-SHA256 of the body"),
+                ("Idempotency-Key", "if you like: what comes twice with the same one is deployed once"),
             ),
             then="The answer's text says what became of the request; it appears here, too.",
         )

@@ -16,7 +16,7 @@ from deployer.providers.base import Event, Headers, Instructions, Provider, Push
 
 class Gitea(Provider):
     name = "gitea"
-    label = "Gitea, Forgejo"
+    label = "Gitea or Forgejo"
     signatures = ("X-Gitea-Signature", "X-Forgejo-Signature", "X-Hub-Signature-256")
     kept = (
         "X-Gitea-Event",

@@ -78,7 +78,7 @@ class GitHub(Provider):
         "Secret",
         choices=(
             ("Content type", "application/json"),
-            ("Which events would you like to trigger this webhook?", "Just the push event"),
+            ("Events", "Just the push event"),
         ),
         then="GitHub sends a ping at once.",
         page="/settings/hooks/new",

@@ -48,7 +48,13 @@ class GitLab(Provider):
         "Settings → Webhooks → Add new webhook",
         "URL",
         "Secret token",
-        choices=(("Trigger", "Push events; Tag push events too where tags deploy"),),
+        choices=(
+            ("Trigger", "Push events; and Tag push events, where tags are to deploy"),
+            (
+                "Signing token",
+                "if your GitLab offers one: generate it there, and enter it here as a secret made elsewhere",
+            ),
+        ),
         then="GitLab sends nothing by itself. Test → Push events sends the newest push again, which then deploys.",
         page="/-/hooks",
     )

@@ -10,7 +10,8 @@ from deployer import access, project_secrets, projects
 from deployer.deployments import queue, releases
 from deployer.errors import GitError, InvalidInput, InvalidTransition
 from deployer.models.project import Project
-from deployer.web import deliveries, project_form, project_page, variables
+from deployer.pushes import provider_of
+from deployer.web import deliveries, project_form, project_page, pushes, variables
 from deployer.web.context import changing, installation, me, orm
 
 blueprint = Blueprint("projects", __name__, url_prefix="/projects")
@@ -19,6 +20,9 @@ for _rule, _name, _view, _methods in (
     ("/new", "create", project_form.create, ["GET", "POST"]),
     ("/<name>/edit", "edit", project_form.edit, ["GET", "POST"]),
     ("/<name>/deliveries", "deliveries", deliveries.show, ["GET"]),
+    ("/<name>/pushes", "pushes", pushes.show, ["GET"]),
+    ("/<name>/pushes", "change_pushes", pushes.change, ["POST"]),
+    ("/<name>/pushes/secret", "enter_secret", pushes.enter_secret, ["POST"]),
     ("/<name>/variables", "set_variable", variables.set_variable, ["POST"]),
     ("/<name>/variables/<variable_id>", "change_variable", variables.change_variable, ["POST"]),
     ("/<name>/variables/<variable_id>/delete", "remove_variable", variables.remove_variable, ["POST"]),
@@ -94,8 +98,10 @@ def delete(name: str) -> ResponseReturnValue:
 @blueprint.post("/<name>/secret")
 def rotate_secret(name: str) -> ResponseReturnValue:
     with changing("webhook_secret.renewed", name) as session:
-        project_secrets.rotate_webhook_secret(_find(name, session), installation().vault)
-    flash("The webhook has a new secret. Enter it at GitHub too; until then its deliveries are refused.")
+        project = _find(name, session)
+        project_secrets.rotate_webhook_secret(project, installation().vault)
+        forge = provider_of(project).label
+    flash(f"The webhook has a new secret. Enter it at {forge} too; until then its deliveries are refused.")
     return redirect(url_for("projects.show", name=name, _anchor="webhook"))
 
 
