@@ -29,6 +29,8 @@ _OWN_PULL_ALONE = re.compile(r"\s*git\s+(?:pull|fetch)\b[^;&|()<>`$\n]*\Z")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
+# ``DEPLOY_TAG`` is there only where a tag is deployed, and DEPLOY_BRANCH is empty then.
+
 FETCH = r"""
 if [ ! -d "$DEPLOYER_MIRROR/objects" ]; then git init --quiet --bare -- "$DEPLOYER_MIRROR"; fi
 # A fetch that was killed leaves locks behind; only one runs at a time, so any that is there is stale.

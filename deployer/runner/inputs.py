@@ -138,12 +138,12 @@ class Inputs:
     def _facts(self) -> dict[str, str]:
         """Read anew for each command: the commit is known only after the fetch."""
         deployment = self._deployment
-        return {
+        of_tag = {"DEPLOY_TAG": deployment.tag} if deployment.tag else {}
+        return of_tag | {
             "DEPLOY_ID": deployment.id,
             "DEPLOY_REF": deployment.ref,
             "DEPLOY_PROJECT": self._project.name,
             "DEPLOY_BRANCH": "" if deployment.tag else deployment.branch,
-            "DEPLOY_TAG": deployment.tag or "",
             "DEPLOY_SHA": deployment.commit_sha or "",
             "DEPLOY_RELEASE": self._releasing.name or "",
             "DEPLOY_AUTHOR": deployment.author_name or "",
