@@ -20,11 +20,10 @@ from deployer.web.context import changing, installation, orm
 
 def show(name: str) -> ResponseReturnValue:
     project = projects.find(orm.session(), name)
-    return _page(project, pushes.as_input(project))
-
-
-def change(name: str) -> ResponseReturnValue:
-    given = _entered(pushes.as_input(projects.find(orm.session(), name)))
+    present = pushes.as_input(project)
+    if request.method != "POST":
+        return _page(project, present)
+    given = _entered(present)
     try:
         with changing("pushes.changed", name, given.provider[:32]) as session:
             project = projects.find(session, name)

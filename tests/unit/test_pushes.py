@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from deployer import projects, pushes
+from deployer import project_secrets, projects, pushes
 from deployer.deployments.queue import COMMIT_NEEDS_BARE_PULL
 from deployer.errors import InvalidInput
 from deployer.providers.generic import Generic
@@ -122,9 +122,6 @@ def test_a_secret_made_elsewhere_takes_the_place_of_ours(installation, project):
     with installation.database.write_session() as session:
         found = projects.find(session, project.id)
         pushes.set_secret(found, f" {secret}\n", installation.vault)
-
-        from deployer import project_secrets
-
         assert project_secrets.open_secrets(found, installation.vault).webhook_secret == secret.encode()
 
 
