@@ -248,7 +248,7 @@ class Receiver:
             read_as=known.read_as,
             event_name=event.name if event else None,
             guid=guid if 0 < len(guid) <= 64 and guid.isascii() else None,
-            headers=_kept_headers(headers, forge),
+            headers=_kept_headers(environ, forge),
             remote_address=address,
         )
 
@@ -256,9 +256,13 @@ class Receiver:
 _SELECT_KNOWN = sa.select(Project.webhook_secret, *READ_AS)
 
 
-def _kept_headers(headers: _Headers, forge: Provider) -> str:
-    found = ((name, headers.get(name)) for name in (*forge.kept, *_KEPT_HEADERS))
-    kept = {name: value[:255] for name, value in found if value is not None}
+@lru_cache(maxsize=64)
+def _kept_names(kept: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, _wsgi_name(name)) for name in (*kept, *_KEPT_HEADERS))
+
+
+def _kept_headers(environ: Environ, forge: Provider) -> str:
+    kept = {name: environ[key][:255] for name, key in _kept_names(forge.kept) if key in environ}
     return msgspec.json.encode(kept).decode()
 
 

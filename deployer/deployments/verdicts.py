@@ -42,10 +42,13 @@ def decide(event: Event, filters: Filters, *, auto_deploy: bool) -> tuple[Decisi
         return Decision(Verdict.PONG, PONG), ()
     if event.push is None:
         return _ignored(f"Event {event.name or 'without a name'} ignored: only push deploys"), ()
+    if not event.more:
+        return _decide(event.push, filters, auto_deploy=auto_deploy), (event.push,)
     decided = [(_decide(push, filters, auto_deploy=auto_deploy), push) for push in event.pushes]
     deploying = [push for decision, push in decided if decision.deploys]
     if deploying:
-        return _DEPLOY, tuple(sorted(deploying, key=lambda push: push.branch != filters.branch))
+        deploying.sort(key=lambda push: push.branch != filters.branch)
+        return _DEPLOY, tuple(deploying)
     # Why a ref that concerns the project is not deployed says more than that others do not concern it.
     decision, push = next((one for one in decided if _concerns(one[1], filters)), decided[0])
     return decision, (push,)
@@ -69,7 +72,8 @@ def _decide(push: Push, filters: Filters, *, auto_deploy: bool) -> Decision:
             return _ignored(f"Branch {name} ignored: this project deploys {filters.branches_in_words}")
     else:
         return _ignored(f"Ref {push.ref or 'without a name'} ignored: it is not a branch")
-    if git.branch_problem(name) or name.startswith("refs/"):
+    is_by_pattern = name != filters.branch or push.tag is not None
+    if is_by_pattern and (git.branch_problem(name) or name.startswith("refs/")):
         return _ignored(f"{kind} {name} ignored: Deployer deploys nothing of such a name")
     if push.is_deleted:
         return _ignored(f"{kind} {name} was deleted: nothing to deploy")
