@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -23,13 +24,15 @@ from werkzeug.exceptions import RequestTimeout
 from deployer import clock, project_secrets
 from deployer.delivery_writer import DeliveryWriter
 from deployer.deployments import payloads, verdicts
-from deployer.deployments.deliveries import Recorded, Request
+from deployer.deployments.deliveries import READ_AS, Recorded, Request
 from deployer.deployments.verdicts import Decision
 from deployer.errors import PayloadInvalid, SecretUnreadable, SignatureInvalid, StorageUnavailable
 from deployer.installation import Installation
 from deployer.models.delivery import Verdict
 from deployer.models.project import Project
-from deployer.providers import github
+from deployer.providers.base import Provider
+from deployer.providers.generic import Settings
+from deployer.providers.known import provider
 from deployer.security import keyfile, marks
 
 log = logging.getLogger("deployer.hooks")
@@ -44,14 +47,9 @@ BODY_PATIENCE_S = 60.0
 RETRY_AFTER_S = 60
 
 _PROJECT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
-_KEPT_HEADERS = {
-    "HTTP_X_GITHUB_EVENT": "X-GitHub-Event",
-    "HTTP_X_GITHUB_DELIVERY": "X-GitHub-Delivery",
-    "HTTP_X_GITHUB_HOOK_ID": "X-GitHub-Hook-ID",
-    "HTTP_USER_AGENT": "User-Agent",
-    "CONTENT_TYPE": "Content-Type",
-    "CONTENT_LENGTH": "Content-Length",
-}
+_KEPT_HEADERS = ("User-Agent", "Content-Type", "Content-Length")
+"""Of every request, beside what its provider keeps."""
+
 _UNVERIFIED = Decision(Verdict.UNVERIFIED, "The signature is missing or does not match the project's webhook secret")
 _NO_BODY = Decision(Verdict.REFUSED, "The body is not a JSON object")
 
@@ -102,6 +100,33 @@ _TOO_SLOW = Answer(HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly")
 _NOT_RECORDED = Answer(HTTPStatus.SERVICE_UNAVAILABLE, "The push could not be recorded; try again later")
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a project: its webhook secret, as it is stored and opened, and how its requests are read."""
+
+    sealed: bytes
+    secret: bytes
+    read_as: tuple[object, ...]
+    provider: Provider
+    with_paths: bool
+
+
+class _Headers:
+    """A request's headers, as WSGI names them (PEP 3333)."""
+
+    def __init__(self, environ: Environ) -> None:
+        self._environ = environ
+
+    def get(self, name: str, /) -> str | None:
+        return self._environ.get(_wsgi_name(name))
+
+
+@lru_cache(maxsize=256)
+def _wsgi_name(header: str) -> str:
+    name = header.upper().replace("-", "_")
+    return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
+
+
 class _Refusal(Exception):
     """An answer that is decided before anything can be recorded."""
 
@@ -117,7 +142,7 @@ class Receiver:
         self._vault = installation.vault
         self._mark_key = keyfile.derive(installation.key, marks.FIELD)
         self._writer = DeliveryWriter(installation)
-        self._secrets: dict[str, tuple[bytes, bytes]] = {}
+        self._known: dict[str, _Known] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         (answer,) = self.receive([environ])
@@ -149,93 +174,102 @@ class Receiver:
         if environ["REQUEST_METHOD"] != "POST":
             return Answer(HTTPStatus.METHOD_NOT_ALLOWED, "Send a POST request")
         project_id = environ["PATH_INFO"][len(PREFIX) :]
-        secret = self._secret(project_id)
-        if secret is None:
+        known = self._look_up(project_id)
+        if known is None:
             self._writer.count_unknown()
             return _NOT_FOUND
         raw = _read_body(environ)
-        signature = environ.get("HTTP_X_HUB_SIGNATURE_256")
-        if not raw and signature is None:
+        if not raw and all(_wsgi_name(name) not in environ for name in known.provider.signatures):
             return Answer(HTTPStatus.BAD_REQUEST, "No body")
         for _ in range(3):
-            request = self._examine(environ, project_id, secret, raw, signature)
+            request = self._examine(environ, project_id, known, raw)
             if request.decision is _UNVERIFIED:
-                # Rotated by another process, perhaps: what is stored decides.
-                fresh = self._secret(project_id, known=secret)
-                if fresh is not None and fresh != secret:
-                    secret = fresh
+                # Changed by another process, perhaps: what is stored decides.
+                fresh = self._look_up(project_id, known)
+                if fresh is not None and fresh is not known:
+                    known = fresh
                     continue
                 self._writer.record_later(request)
                 return Answer(HTTPStatus.UNAUTHORIZED, "Unauthorized")
             recorded = yield request
             if recorded and recorded.decision is not None:
                 return _answer(recorded.decision, recorded.deployment_id)
-            # The project was deleted, or its secret rotated, between the check and the transaction.
-            fresh = self._secret(project_id, known=secret)
+            # The project was deleted or changed between the check and the transaction.
+            fresh = self._look_up(project_id, known)
             if fresh is None:
                 break
-            secret = fresh
+            known = fresh
         return _NOT_FOUND
 
-    def _secret(self, project_id: str, known: tuple[bytes, bytes] | None = None) -> tuple[bytes, bytes] | None:
-        """The stored and the opened webhook secret of a project. With ``known`` the cache is passed by.
+    def _look_up(self, project_id: str, known: _Known | None = None) -> _Known | None:
+        """What is known of a project; None where there is none. With ``known`` the cache is passed by, and that is
+        answered where it still holds.
 
         The cache need not be told of changes: a signature that does not match is tried again with what is stored,
-        and the writer's transaction refuses one that was checked with a secret that is no longer there.
+        and the writer's transaction refuses what was examined by settings that are no longer there.
         """
-        if known is None and project_id in self._secrets:
-            return self._secrets[project_id]
+        if known is None and project_id in self._known:
+            return self._known[project_id]
         if not _PROJECT_ID.match(project_id):
             return None
         with self._database.read() as connection:
-            sealed = connection.scalar(sa.select(Project.webhook_secret).where(Project.id == project_id))
-        if sealed is None:
-            self._secrets.pop(project_id, None)
+            row = connection.execute(_SELECT_KNOWN.where(Project.id == project_id)).first()
+        if row is None:
+            self._known.pop(project_id, None)
             return None
-        if known is not None and sealed == known[0]:
+        sealed, read_as = row[0], row[1:]
+        if known is not None and (sealed, read_as) == (known.sealed, known.read_as):
             return known
-        opened = self._vault.open(sealed, project_secrets.place(project_id, "webhook_secret"))
-        self._secrets[project_id] = (sealed, opened)
-        return self._secrets[project_id]
+        secret = self._vault.open(sealed, project_secrets.place(project_id, "webhook_secret"))
+        found = _Known(sealed, secret, read_as, provider(row[1], Settings(*row[2:6])), any(row[6:]))
+        self._known[project_id] = found
+        return found
 
-    def _examine(
-        self, environ: Environ, project_id: str, secret: tuple[bytes, bytes], raw: bytes, signature: str | None
-    ) -> Request:
+    def _examine(self, environ: Environ, project_id: str, known: _Known, raw: bytes) -> Request:
         """Verify and parse one request into what is recorded of it."""
         received_at = clock.now()
         address = environ.get("REMOTE_ADDR") or None
+        forge, headers = known.provider, _Headers(environ)
         try:
-            github.verify(raw, signature, secret[1])
+            forge.verify(raw, headers, known.secret)
         except SignatureInvalid:
-            return Request(project_id, github.NAME, received_at, decision=_UNVERIFIED, remote_address=address)
-        name = environ.get("HTTP_X_GITHUB_EVENT")
+            return Request(project_id, forge.name, received_at, decision=_UNVERIFIED, remote_address=address)
         try:
-            event = github.parse(raw, environ.get("CONTENT_TYPE", ""), name)
+            event = forge.parse(raw, headers, with_paths=known.with_paths)
             decision = None
         except PayloadInvalid:
             event, decision = None, _NO_BODY
         mark = marks.find(raw, self._mark_key, project_id)
         if mark and event and not mark.deploys:
             decision = verdicts.TEST
-        guid = environ.get("HTTP_X_GITHUB_DELIVERY", "")
+        guid = forge.delivery_id(headers) or ""
         return Request(
             project_id,
-            github.NAME,
+            forge.name,
             received_at,
             event=event,
             decision=decision,
-            sealed_secret=secret[0],
+            sealed_secret=known.sealed,
+            read_as=known.read_as,
             event_name=event.name if event else None,
             guid=guid if 0 < len(guid) <= 64 and guid.isascii() else None,
-            headers=_kept_headers(environ),
+            headers=_kept_headers(environ, forge),
             remote_address=address,
             payload=payloads.pack(raw),
             asked_by=mark.by if mark else None,
         )
 
 
-def _kept_headers(environ: Environ) -> str:
-    kept = {label: environ[key][:255] for key, label in _KEPT_HEADERS.items() if key in environ}
+_SELECT_KNOWN = sa.select(Project.webhook_secret, *READ_AS)
+
+
+@lru_cache(maxsize=64)
+def _kept_names(kept: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, _wsgi_name(name)) for name in (*kept, *_KEPT_HEADERS))
+
+
+def _kept_headers(environ: Environ, forge: Provider) -> str:
+    kept = {name: environ[key][:255] for name, key in _kept_names(forge.kept) if key in environ}
     return msgspec.json.encode(kept).decode()
 
 

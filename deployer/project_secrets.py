@@ -28,7 +28,11 @@ def sealed_webhook_secret(project_id: str, vault: Vault) -> bytes:
 
 
 def rotate_webhook_secret(project: Project, vault: Vault) -> None:
-    project.webhook_secret = sealed_webhook_secret(project.id, vault)
+    set_webhook_secret(project, secrets.token_hex(32).encode(), vault)
+
+
+def set_webhook_secret(project: Project, secret: bytes, vault: Vault) -> None:
+    project.webhook_secret = vault.seal(secret, place(project.id, "webhook_secret"))
     project.connected_at = None
     project.updated_at = clock.now()
 

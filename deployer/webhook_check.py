@@ -29,7 +29,8 @@ from deployer.models.delivery import Delivery, Verdict
 from deployer.models.project import Project
 from deployer.patience import LIMIT_S, within
 from deployer.project_secrets import ProjectSecrets
-from deployer.providers import github
+from deployer.providers.base import Provider
+from deployer.pushes import provider_of
 from deployer.security import keyfile, marks
 from deployer.security.control_sequences import CONTROL
 from deployer.security.marks import Mark
@@ -55,6 +56,7 @@ class Target:
     name: str
     repository_url: str
     branch: str
+    provider: Provider
     secrets: ProjectSecrets
 
 
@@ -71,7 +73,9 @@ class Outcome:
 def target(session: Session, project: Project, url: str, vault: Vault) -> Target:
     """Raises SecretUnreadable."""
     secrets = project_secrets.read_secrets(session, project, vault)
-    return Target(url, project.id, project.name, project.repository_url, project.branch, secrets)
+    return Target(
+        url, project.id, project.name, project.repository_url, project.branch, provider_of(project), secrets
+    )
 
 
 def run(installation: Installation, to: Target, actor: Actor, *, deploys: bool) -> Outcome:
@@ -90,9 +94,9 @@ def run(installation: Installation, to: Target, actor: Actor, *, deploys: bool) 
         pass
     guid = str(uuid.uuid4())
     mark = marks.make(keyfile.derive(installation.key, marks.FIELD), to.project_id, Mark(actor.name, deploys))
-    push = github.push_document(to.branch, tip, actor.name, _repository(to.repository_url))
+    push = to.provider.push_document(to.branch, tip, actor.name, _repository(to.repository_url))
     body = json.dumps({marks.FIELD: mark, **push}).encode()
-    headers = github.sign(body, to.secrets.webhook_secret, guid)
+    headers = to.provider.sign(body, to.secrets.webhook_secret, guid)
     left_s = max(LEAST_S, LIMIT_S - (time.monotonic() - begun))
     answered, took_s = send(to.url, body, headers, left_s)
     found = _recorded(installation, to.project_id, guid)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from typing import Any
 
 import click
 
-from deployer.cli import project_options
+from deployer.cli import project_options, push_options
 from deployer.cli.context import Context
 from deployer.cli.project_options import Given
+from deployer.cli.push_options import GivenPushes
 
 
 @click.group()
@@ -28,11 +30,14 @@ _json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON."
 )
 @click.option("--branch", default="main", show_default=True)
 @project_options.taken
+@push_options.taken
 @_json
 @click.pass_obj
-def create(context: Context, name: str, repo: str, branch: str, as_json: bool, given: Given) -> None:
+def create(
+    context: Context, name: str, repo: str, branch: str, as_json: bool, given: Given, pushes_given: GivenPushes
+) -> None:
     """Make a project; prints the webhook's address and secret."""
-    from deployer import project_secrets, projects
+    from deployer import project_secrets, projects, pushes
     from deployer.project_input import ProjectInput
 
     installation = context.installation
@@ -41,6 +46,8 @@ def create(context: Context, name: str, repo: str, branch: str, as_json: bool, g
         made = projects.create(
             session, wanted, config=context.config, data_dir=installation.data_dir, vault=installation.vault
         )
+        pushes_given.change(session, made)
+        provider = pushes.provider_of(made)
         secret = project_secrets.webhook_secret(made, installation.vault).decode()
         facts = {
             "id": made.id,
@@ -50,10 +57,14 @@ def create(context: Context, name: str, repo: str, branch: str, as_json: bool, g
     if as_json:
         click.echo(json.dumps(facts))
         return
-    click.echo(f"{name} is made. At GitHub, under Settings → Webhooks → Add webhook, enter:")
-    click.echo(f"  Payload URL   {facts['webhook_url']}")
-    click.echo("  Content type  application/json")
-    click.echo(f"  Secret        {secret}")
+    how = provider.instructions
+    place = f", under {how.where}," if how.where else ""
+    click.echo(f"{name} is made. At {provider.label}{place} enter:")
+    fields = [(how.address_label, facts["webhook_url"]), (how.secret_label, secret), *how.choices]
+    width = max(len(label) for label, _ in fields)
+    for label, value in fields:
+        click.echo(f"  {label.ljust(width)}  {value}")
+    click.echo(how.then)
 
 
 @project.command("list")
@@ -150,9 +161,16 @@ def table(rows: list[list[str]]) -> str:
 @click.option("--repo")
 @click.option("--branch")
 @project_options.taken
+@push_options.taken
 @click.pass_obj
 def edit(
-    context: Context, name: str, new_name: str | None, repo: str | None, branch: str | None, given: Given
+    context: Context,
+    name: str,
+    new_name: str | None,
+    repo: str | None,
+    branch: str | None,
+    given: Given,
+    pushes_given: GivenPushes,
 ) -> None:
     """Change what is given; steps, if any are given, replace the whole list."""
     from deployer import projects
@@ -170,7 +188,21 @@ def edit(
             config=context.config,
             data_dir=installation.data_dir,
         )
+        pushes_given.change(session, present)
     click.echo(f"{new_name or name} is changed.")
+
+
+@project.command()
+@click.argument("name")
+@click.pass_obj
+def secret(context: Context, name: str) -> None:
+    """Give a webhook the secret that is read from standard input, made elsewhere (a signing token of GitLab)."""
+    from deployer import projects, pushes
+
+    given = sys.stdin.read()
+    with context.changing("webhook_secret.entered", name) as session:
+        pushes.set_secret(projects.find(session, name), given, context.installation.vault)
+    click.echo(f"The webhook of {name} has this secret from now on.")
 
 
 @project.command()

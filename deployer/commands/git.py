@@ -29,13 +29,20 @@ _OWN_PULL_ALONE = re.compile(r"\s*git\s+(?:pull|fetch)\b[^;&|()<>`$\n]*\Z")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
+# ``DEPLOY_TAG`` is there only where a tag is deployed, and DEPLOY_BRANCH is empty then.
+
 FETCH = r"""
 if [ ! -d "$DEPLOYER_MIRROR/objects" ]; then git init --quiet --bare -- "$DEPLOYER_MIRROR"; fi
 # A fetch that was killed leaves locks behind; only one runs at a time, so any that is there is stale.
 find "$DEPLOYER_MIRROR" -name '*.lock' -type f -delete
 git --git-dir="$DEPLOYER_MIRROR" fetch --prune --no-tags --no-write-fetch-head -- "$DEPLOYER_URL" \
   '+refs/heads/*:refs/heads/*' '+refs/tags/*:refs/tags/*'
-if ! git --git-dir="$DEPLOYER_MIRROR" show-ref --verify --quiet -- "refs/heads/$DEPLOY_BRANCH"; then
+if [ -n "$DEPLOY_TAG" ]; then
+  if ! git --git-dir="$DEPLOYER_MIRROR" show-ref --verify --quiet -- "refs/tags/$DEPLOY_TAG"; then
+    echo "The repository has no tag '$DEPLOY_TAG' any more." >&2
+    exit 1
+  fi
+elif ! git --git-dir="$DEPLOYER_MIRROR" show-ref --verify --quiet -- "refs/heads/$DEPLOY_BRANCH"; then
   echo "The repository has no branch '$DEPLOY_BRANCH'. Choose another one in the project's settings." >&2
   exit 1
 fi
@@ -61,13 +68,24 @@ if [ "$DEPLOYER_OWNS_COPY" = yes ]; then find .git -name '*.lock' -type f -delet
 git remote get-url origin >/dev/null 2>&1 || git remote add origin "$DEPLOYER_MIRROR"
 """
 
+_FETCH_COPY = r"""
+git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" '+refs/heads/*:refs/remotes/origin/*'
+if [ -n "$DEPLOY_TAG" ]; then
+  git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" "+refs/tags/$DEPLOY_TAG:refs/tags/$DEPLOY_TAG"
+fi
+"""
+
 CHECKOUT = (
     _MAKE_COPY
+    + _FETCH_COPY
     + r"""
-git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" '+refs/heads/*:refs/remotes/origin/*'
-git checkout --quiet --force --no-track -B "$DEPLOY_BRANCH" "$DEPLOY_SHA" --
-git config "branch.$DEPLOY_BRANCH.remote" origin
-git config "branch.$DEPLOY_BRANCH.merge" "refs/heads/$DEPLOY_BRANCH"
+if [ -n "$DEPLOY_TAG" ]; then
+  git checkout --quiet --force --detach "$DEPLOY_SHA" --
+else
+  git checkout --quiet --force --no-track -B "$DEPLOY_BRANCH" "$DEPLOY_SHA" --
+  git config "branch.$DEPLOY_BRANCH.remote" origin
+  git config "branch.$DEPLOY_BRANCH.merge" "refs/heads/$DEPLOY_BRANCH"
+fi
 git --no-pager log -1 --no-color --format='HEAD is now at %h %s'
 """
 )
@@ -89,11 +107,15 @@ git --no-pager log -1 --no-color --format='HEAD is at %h %s'
 
 RETURN = (
     _MAKE_COPY
+    + _FETCH_COPY
     + r"""
-git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" '+refs/heads/*:refs/remotes/origin/*'
 # Without --force: what somebody changed by hand in a copy that pulls by itself is kept, or stops the deployment.
-git checkout --quiet --no-track -B "$DEPLOY_BRANCH" "$DEPLOY_SHA" --
-if ! git config --get "branch.$DEPLOY_BRANCH.remote" >/dev/null; then
+if [ -n "$DEPLOY_TAG" ]; then
+  git checkout --quiet --detach "$DEPLOY_SHA" --
+else
+  git checkout --quiet --no-track -B "$DEPLOY_BRANCH" "$DEPLOY_SHA" --
+fi
+if [ -z "$DEPLOY_TAG" ] && ! git config --get "branch.$DEPLOY_BRANCH.remote" >/dev/null; then
   git config "branch.$DEPLOY_BRANCH.remote" origin
   git config "branch.$DEPLOY_BRANCH.merge" "refs/heads/$DEPLOY_BRANCH"
 fi

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from deployer import clock, counters
-from deployer.deployments import lifecycle, queue, verdicts
+from deployer.deployments import filters, lifecycle, queue, verdicts
+from deployer.deployments.filters import Filters
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.deployments.payloads import Packed
 from deployer.deployments.verdicts import Decision
@@ -17,7 +19,7 @@ from deployer.models.base import table_of
 from deployer.models.delivery import Delivery, DeliveryPayload, Verdict
 from deployer.models.deployment import DELIVERY_IS_SPENT, FOLLOWS_BRANCH, Deployment, Status, Trigger
 from deployer.models.project import HAS_SOMETHING_TO_DO, Project
-from deployer.providers.base import Event
+from deployer.providers.base import Event, Push
 
 KEPT_UNVERIFIED = 100
 """Deliveries with a bad signature that are kept for each project; the rest is only counted."""
@@ -36,8 +38,9 @@ class Request:
 
     ``event`` is None where the signature did not verify or the body was unusable; ``decision`` then says so.
     ``sealed_secret`` is the stored secret with which the signature was right; empty where it was not, and in a
-    replay. ``payload`` is there only of what was verified. ``asked_by`` is the person who sent it from here; with
-    ``replay_of`` they had that delivery's payload decided on again.
+    replay. ``read_as`` are the settings by which it was verified and read (`READ_AS`); None where nothing is to be
+    compared with them. ``payload`` is there only of what was verified. ``asked_by`` is the person who sent it from
+    here; with ``replay_of`` they had that delivery's payload decided on again.
     """
 
     project_id: str
@@ -46,6 +49,7 @@ class Request:
     event: Event | None = None
     decision: Decision | None = None
     sealed_secret: bytes = b""
+    read_as: tuple[object, ...] | None = None
     event_name: str | None = None
     guid: str | None = None
     headers: str | None = None
@@ -67,12 +71,25 @@ class Recorded:
 @dataclass(frozen=True, slots=True)
 class _ProjectFacts:
     sealed_secret: bytes
-    branch: str
     auto_deploy: bool
     cancel_running: bool
     is_connected: bool
     has_steps: bool
     polled_sha: str | None
+    read_as: tuple[object, ...]
+    filters: Filters
+
+
+READ_AS = (
+    _projects.c.provider,
+    _projects.c.hook_header,
+    _projects.c.hook_prefix,
+    _projects.c.hook_ref,
+    _projects.c.hook_commit,
+    _projects.c.watched_paths != "",
+    _projects.c.ignored_paths != "",
+)
+"""The settings of a project by which a request is verified and read."""
 
 
 def record(connection: sa.Connection, requests: Sequence[Request], max_queued: int) -> list[Recorded]:
@@ -90,29 +107,29 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
     connected: set[str] = set()
     for request in requests:
         project = projects.get(request.project_id)
-        if project is None or (request.sealed_secret and request.sealed_secret != project.sealed_secret):
+        if project is None or _is_outdated(request, project):
             answers.append(Recorded(None))
             continue
-        decision = request.decision or verdicts.decide(
-            _event(request), branch=project.branch, auto_deploy=project.auto_deploy
-        )
+        decision, pushes = request.decision, request.event.pushes[:1] if request.event else ()
+        if decision is None:
+            decision, pushes = verdicts.decide(_event(request), project.filters, auto_deploy=project.auto_deploy)
         is_news = decision.deploys and request.replay_of is None
-        found_before = _found_before(connection, request, project) if is_news else None
+        found_before = _found_before(connection, request, project, pushes[0]) if is_news else None
         if found_before:
             decision = _FOUND_BEFORE
         elif decision.deploys:
-            decision = _admit(request, project, known_guids, room)
-        deployment = _new_deployment(request) if decision.deploys else None
-        led_to = deployment.id if deployment else found_before
-        if deployment:
-            new.append(deployment)
+            decision = _admit(request, project, known_guids, room, pushes)
+        deployments = _new_deployments(request, pushes) if decision.deploys else []
+        led_to = deployments[0].id if deployments else found_before
+        if deployments:
+            new += deployments
             if request.guid:
                 known_guids.add((request.project_id, request.guid))
         if request.event and not project.is_connected and request.asked_by is None:
             connected.add(request.project_id)
         delivery_id = clock.new_id()
         answers.append(Recorded(decision, led_to, delivery_id))
-        rows.append(_delivery_row(delivery_id, request, decision, led_to))
+        rows.append(_delivery_row(delivery_id, request, decision, led_to, pushes[0] if pushes else None))
         if (payload := request.payload) is not None:
             kept.append({"delivery_id": delivery_id, "size_bytes": payload.size_bytes, "packed": payload.packed})
     if new:
@@ -127,6 +144,13 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
     return answers
 
 
+def _is_outdated(request: Request, project: _ProjectFacts) -> bool:
+    """Whether the request was examined by what the project no longer says."""
+    if request.sealed_secret and request.sealed_secret != project.sealed_secret:
+        return True
+    return request.read_as is not None and request.read_as != project.read_as
+
+
 def _event(request: Request) -> Event:
     assert request.event is not None
     return request.event
@@ -135,18 +159,15 @@ def _event(request: Request) -> Event:
 _FOUND_BEFORE = Decision(Verdict.DUPLICATE, verdicts.FOUND_BEFORE)
 
 
-def _found_before(connection: sa.Connection, request: Request, project: _ProjectFacts) -> str | None:
+def _found_before(connection: sa.Connection, request: Request, project: _ProjectFacts, push: Push) -> str | None:
     """The branch's last deployment, where a look at the repository had it begin before its delivery came. One that
     still waits gives way to the push, which knows more; one that failed is run again, as for any delivery."""
-    push = _event(request).push
-    if push is None or push.sha != project.polled_sha:
+    if push.branch != project.filters.branch or push.sha != project.polled_sha:
         return None
     columns = (_deployments.c.id, _deployments.c.trigger, _deployments.c.status, _deployments.c.commit_sha)
     last = connection.execute(
         sa.select(*columns)
-        .where(
-            _deployments.c.project_id == request.project_id, _deployments.c.branch == project.branch, FOLLOWS_BRANCH
-        )
+        .where(_deployments.c.project_id == request.project_id, _deployments.c.branch == push.branch, FOLLOWS_BRANCH)
         .order_by(_deployments.c.number.desc())
         .limit(1)
     ).first()
@@ -155,7 +176,13 @@ def _found_before(connection: sa.Connection, request: Request, project: _Project
     return last.id if last.status in (Status.RUNNING, Status.SUCCESS, Status.CANCELLED) else None
 
 
-def _admit(request: Request, project: _ProjectFacts, known_guids: set[tuple[str, str]], room: queue.Room) -> Decision:
+def _admit(
+    request: Request,
+    project: _ProjectFacts,
+    known_guids: set[tuple[str, str]],
+    room: queue.Room,
+    pushes: Sequence[Push],
+) -> Decision:
     """The last three questions to a push that is to be deployed: seen before, anything to do, any room.
 
     A replay was seen before, which is its point; it is a person's wish, and takes the place of no push.
@@ -165,21 +192,27 @@ def _admit(request: Request, project: _ProjectFacts, known_guids: set[tuple[str,
         return Decision(Verdict.DUPLICATE, verdicts.DUPLICATE)
     if not project.has_steps:
         return Decision(Verdict.IGNORED, verdicts.NO_STEPS)
-    if not room.take(None if is_replay else (request.project_id, project.branch)):
+    if not all(room.take(None if is_replay else (request.project_id, _place(push))) for push in pushes):
         return Decision(Verdict.REFUSED, verdicts.QUEUE_FULL)
     return Decision(Verdict.DEPLOYED, verdicts.TRIGGERED)
+
+
+def _place(push: Push) -> str:
+    """A push's place in the queue, as a deployment has it: its branch, or the full ref of its tag."""
+    return push.ref if push.branch is None else push.branch
 
 
 # Pushes come many a second, so what they need is built once.
 _SELECT_PROJECTS = sa.select(
     _projects.c.id,
     _projects.c.webhook_secret,
-    _projects.c.branch,
     _projects.c.auto_deploy,
     _projects.c.cancel_running,
     _projects.c.connected_at.is_not(None),
     HAS_SOMETHING_TO_DO,
     _projects.c.polled_sha,
+    *READ_AS,
+    *(_projects.c[name] for name in filters.COLUMNS),
 ).where(_projects.c.id.in_(sa.bindparam("ids", expanding=True)))
 _SELECT_SPENT_DELIVERIES = sa.select(_deployments.c.project_id, _deployments.c.delivery_guid).where(
     _deployments.c.project_id.in_(sa.bindparam("ids", expanding=True)),
@@ -192,7 +225,13 @@ _INSERT_PAYLOADS = _payloads.insert()
 
 def _project_facts(connection: sa.Connection, ids: set[str]) -> dict[str, _ProjectFacts]:
     rows = connection.execute(_SELECT_PROJECTS, {"ids": list(ids)})
-    return {row[0]: _ProjectFacts(*row[1:]) for row in rows}
+    return {row[0]: _facts(row) for row in rows}
+
+
+def _facts(row: sa.Row[Any]) -> _ProjectFacts:
+    first, last = len(row) - len(READ_AS) - len(filters.COLUMNS), len(row) - len(filters.COLUMNS)
+    columns = [*row[1:first], tuple(row[first:last]), Filters(*row[last:])]
+    return _ProjectFacts(*columns)
 
 
 def _known_deliveries(connection: sa.Connection, requests: Sequence[Request]) -> set[tuple[str, str]]:
@@ -205,16 +244,19 @@ def _known_deliveries(connection: sa.Connection, requests: Sequence[Request]) ->
     return {(project, guid) for project, guid in rows}
 
 
-def _new_deployment(request: Request) -> NewDeployment:
-    push = _event(request).push
-    assert push is not None
-    assert push.branch is not None
+def _new_deployments(request: Request, pushes: Sequence[Push]) -> list[NewDeployment]:
+    """One for each ref that the request tells of. A delivery's id stands for one deployment: the others have none."""
+    first, *others = (_new_deployment(request, push) for push in pushes)
+    return [first, *(replace(one, delivery_guid=None) for one in others)]
+
+
+def _new_deployment(request: Request, push: Push) -> NewDeployment:
     new = NewDeployment(
         id=clock.new_id(),
         project_id=request.project_id,
         trigger=Trigger.PUSH,
         triggered_by=push.pusher,
-        branch=push.branch,
+        branch=_place(push),
         commit_sha=push.sha,
         commit_message=push.message,
         author_name=push.author_name,
@@ -231,9 +273,8 @@ def _new_deployment(request: Request) -> NewDeployment:
 
 
 def _delivery_row(
-    delivery_id: str, request: Request, decision: Decision, deployment_id: str | None
+    delivery_id: str, request: Request, decision: Decision, deployment_id: str | None, push: Push | None
 ) -> dict[str, object]:
-    push = request.event.push if request.event else None
     return {
         "id": delivery_id,
         "project_id": request.project_id,

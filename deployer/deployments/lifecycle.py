@@ -83,13 +83,12 @@ _GONE_BACK = "a rollback took its place"
 # Pushes come many a second, so what they need is built once.
 _INSERT_DEPLOYMENTS = _deployments.insert()
 _INSERT_EVENTS = _events.insert()
-_SUPERSEDE_QUEUED = (
+_SUPERSEDE_ALL_QUEUED = (
     _deployments.update()
     .where(
         _deployments.c.status == QUEUED,
         FOLLOWS_BRANCH,
         _deployments.c.project_id == sa.bindparam("of_project"),
-        _deployments.c.branch == sa.bindparam("of_branch"),
     )
     .values(
         status=SUPERSEDED,
@@ -99,11 +98,12 @@ _SUPERSEDE_QUEUED = (
     )
     .returning(_deployments.c.id)
 )
+_SUPERSEDE_QUEUED = _SUPERSEDE_ALL_QUEUED.where(_deployments.c.branch == sa.bindparam("of_branch"))
 
 
 def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
-    """Record deployments in their order. Latest wins: a push supersedes the queued one of its project and branch, and
-    so does a way back to an earlier release.
+    """Record deployments in their order. Latest wins: a push supersedes the queued one of its project and branch (or
+    tag), and a way back to an earlier release those of all.
 
     Within one call as well: of several pushes for one branch the last is left queued, and the others are recorded
     as superseded by it.
@@ -111,10 +111,13 @@ def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
     now = clock.now()
     winners = {(one.project_id, one.branch): one.id for one in new if one.trigger.follows_branch}
     events = []
-    back = {(one.project_id, one.branch): one.id for one in new if one.trigger is Trigger.ROLLBACK}
-    for (project_id, branch), winner in (winners | back).items():
-        cause = _GONE_BACK if winner in back.values() else _SUPERSEDED
-        given = {"of_project": project_id, "of_branch": branch, "winner": winner, "new_cause": cause, "at": now}
+    back = {one.project_id: one.id for one in new if one.trigger is Trigger.ROLLBACK}
+    for project_id, winner in back.items():
+        given = {"of_project": project_id, "winner": winner, "new_cause": _GONE_BACK, "at": now}
+        for (deployment_id,) in connection.execute(_SUPERSEDE_ALL_QUEUED, given):
+            events.append(_event(deployment_id, Status.SUPERSEDED, now, winner))
+    for (project_id, branch), winner in winners.items():
+        given = {"of_project": project_id, "of_branch": branch, "winner": winner, "new_cause": _SUPERSEDED, "at": now}
         for (deployment_id,) in connection.execute(_SUPERSEDE_QUEUED, given):
             events.append(_event(deployment_id, Status.SUPERSEDED, now, winner))
     rows = []

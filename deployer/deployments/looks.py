@@ -7,8 +7,8 @@ purpose is not run again by looking; and a branch that was put back to an older 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import Enum, auto
 from typing import Any
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from deployer import clock
-from deployer.deployments import queue, reading
+from deployer.deployments import filters, queue, reading
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.models.base import table_of
 from deployer.models.delivery import Delivery, Verdict
@@ -116,6 +116,7 @@ _FOLLOWED = (
         _projects.c.polled_at,
         _projects.c.polled_sha,
         sa.or_(_WAS_DEPLOYED, _WAS_NAMED),
+        *filters.LABELLED,
     )
     .where(
         _projects.c.auto_deploy,
@@ -132,15 +133,20 @@ _FOLLOWED = (
 
 
 def followed(connection: sa.Connection) -> Sequence[Followed]:
-    """The projects to compare: those that deploy each push, and have a webhook, a polling interval or a history.
-    One that was just made is nobody's to deploy for the first time."""
-    return [Followed(*row) for row in connection.execute(_FOLLOWED)]
+    """The projects to compare: those that deploy each push to their own branch, and have a webhook, a polling
+    interval or a history. One that was just made is nobody's to deploy for the first time."""
+    return list(_followed(connection, _FOLLOWED))
+
+
+def _followed(connection: sa.Connection, wanted: sa.Select[Any]) -> Iterator[Followed]:
+    for row in connection.execute(wanted):
+        if filters.of_row(row).takes_branch(row.branch):
+            yield Followed(*row[: len(fields(Followed))])
 
 
 def record(connection: sa.Connection, look: Look, max_queued: int) -> Finding:
     """Decide about a look, enqueue what it asks for, and remember it, all in the caller's transaction."""
-    row = connection.execute(_FOLLOWED.where(_projects.c.id == look.project.id)).first()
-    project = Followed(*row) if row else None
+    project = next(_followed(connection, _FOLLOWED.where(_projects.c.id == look.project.id)), None)
     if project is None or _place(project) != _place(look.project):
         return Finding(Outcome.VOID)
     outcome = _decide(connection, look, project)

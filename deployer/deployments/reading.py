@@ -145,6 +145,20 @@ def live_sha(connection: sa.Connection, project_id: str) -> str | None:
     )
 
 
+def live_sha_of(connection: sa.Connection, project_id: str, branch: str) -> str | None:
+    """The same of one branch: what is live where it is of that branch, else what the branch's last successful
+    deployment left."""
+    is_current = Release.id == sa.select(Project.current_release_id).where(Project.id == project_id).scalar_subquery()
+    is_of_branch = sa.and_(Deployment.id == Release.deployment_id, Deployment.branch == branch)
+    return connection.scalar(
+        sa.select(Release.commit_sha).join(Deployment, is_of_branch).where(is_current)
+    ) or connection.scalar(
+        sa.select(Deployment.deployed_sha).where(
+            Deployment.number == last_success(project_id, branch).scalar_subquery()
+        )
+    )
+
+
 def changes(session: Session) -> str:
     """A word that differs after each change of a deployment's status, and of what a person changed."""
     newest = [sa.select(sa.func.max(column)).scalar_subquery() for column in (DeploymentEvent.id, AuditEvent.id)]

@@ -12,8 +12,10 @@ from deployer.deployments.deliveries import Request
 from deployer.deployments.payloads import Packed
 from deployer.errors import InvalidInput, PayloadInvalid
 from deployer.models.delivery import Delivery, DeliveryPayload, Verdict
-from deployer.providers import github
+from deployer.models.project import Project
+from deployer.providers import generic
 from deployer.providers.base import Event
+from deployer.providers.known import PROVIDERS, provider
 
 FIELD = "replay"
 """What an InvalidInput of this module is about."""
@@ -42,7 +44,7 @@ def prepare(session: Session, delivery: Delivery, by: str) -> Request:
     if why_not or payload is None or payload.packed is None:
         raise InvalidInput({FIELD: why_not})
     try:
-        event = _parsed(delivery, payloads.unpack(payload.packed))
+        event = _parsed(session, delivery, payloads.unpack(payload.packed))
     except PayloadInvalid as error:
         raise InvalidInput({FIELD: f"Its payload cannot be read any more: {error}"}) from error
     if event.push and event.push.sha:
@@ -69,5 +71,10 @@ def headers_of(delivery: Delivery) -> dict[str, str]:
     return {str(name): str(value) for name, value in kept.items()}
 
 
-def _parsed(delivery: Delivery, raw: bytes) -> Event:
-    return github.parse(raw, headers_of(delivery).get("Content-Type", ""), delivery.event)
+def _parsed(session: Session, delivery: Delivery, raw: bytes) -> Event:
+    """By the provider that sent it, and what a project says of a generic one now."""
+    if delivery.provider not in PROVIDERS:
+        raise PayloadInvalid(f"Deliveries of {delivery.provider} are not known.")
+    project = session.get_one(Project, delivery.project_id)
+    said = generic.Settings(project.hook_header, project.hook_prefix, project.hook_ref, project.hook_commit)
+    return provider(delivery.provider, said).parse(raw, headers_of(delivery), with_paths=True)

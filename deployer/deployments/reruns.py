@@ -8,8 +8,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from deployer.commands import git
+from deployer.deployments import filters
 from deployer.models.base import table_of
-from deployer.models.deployment import QUEUED, Deployment, Trigger
+from deployer.models.deployment import QUEUED, Deployment, Trigger, tag_of
 from deployer.models.project import Project, Step, Strategy
 
 MOST_IN_A_ROW = 3
@@ -46,13 +47,13 @@ def after_interruption(connection: sa.Connection, deployment_id: str) -> tuple[s
     Both are empty where its project does not ask for it.
     """
     old = connection.execute(
-        sa.select(_deployments, _projects.c.rerun_interrupted, _projects.c.branch.label("project_branch"))
+        sa.select(_deployments, _projects.c.rerun_interrupted, *filters.LABELLED)
         .join(_projects, _projects.c.id == _deployments.c.project_id)
         .where(_deployments.c.id == deployment_id)
     ).first()
     if old is None or not old.rerun_interrupted or old.cancel_requested_at is not None:
         return "", None
-    if old.branch != old.project_branch:
+    if not filters.of_row(old).takes(old.branch, tag_of(old.branch)):
         return "; not run again, since the project deploys another branch by now", None
     if _has_newer(connection, old.project_id):
         return "; not run again, since a newer deployment waits", None

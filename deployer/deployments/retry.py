@@ -12,11 +12,11 @@ from deployer import audit, clock
 from deployer.audit import Actor
 from deployer.commands import git
 from deployer.db import Database
-from deployer.deployments import lifecycle, queue, releases
+from deployer.deployments import filters, lifecycle, queue, releases
 from deployer.deployments.lifecycle import NewDeployment
 from deployer.errors import InvalidInput, InvalidTransition, NotFound
 from deployer.models.base import table_of
-from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger, reference
+from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger, reference, tag_of
 from deployer.models.project import Project, Step, Strategy
 
 FROM_THE_FIRST = "Retry it from the first step."
@@ -85,9 +85,10 @@ def retry(
         raise InvalidTransition(
             f"{ref} came to no commit that could be run again.", hint="Deploy the newest instead."
         )
-    if old.branch != old.project_branch:
+    if not filters.of_row(old).takes(old.branch, tag_of(old.branch)):
+        was = f"the tag {tag}" if (tag := tag_of(old.branch)) else f"the branch {old.branch}"
         raise InvalidTransition(
-            f"{ref} was of the branch {old.branch}, but the project deploys {old.project_branch} by now.",
+            f"{ref} was of {was}, but the project deploys {old.project_branch} by now.",
             hint="Deploy the newest instead.",
         )
     steps = _lines(connection, old.project_id)
@@ -177,7 +178,7 @@ _ORDER = (_commands.c.position, _commands.c.attempt)
 
 def _row(connection: sa.Connection, deployment_id: str) -> sa.Row[Any]:
     row = connection.execute(
-        sa.select(_deployments, _projects.c.branch.label("project_branch"), _projects.c.strategy)
+        sa.select(_deployments, *filters.LABELLED, _projects.c.strategy)
         .join(_projects, _projects.c.id == _deployments.c.project_id)
         .where(_deployments.c.id == deployment_id)
     ).first()

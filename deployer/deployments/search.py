@@ -13,7 +13,7 @@ from deployer.deployments import paging
 from deployer.deployments.paging import Page, Place
 from deployer.errors import NotFound
 from deployer.models.delivery import Delivery, Verdict
-from deployer.models.deployment import Deployment, Status, Trigger
+from deployer.models.deployment import TAGS, Deployment, Status, Trigger
 from deployer.models.project import Project
 
 COUNTED = 1001
@@ -78,7 +78,7 @@ def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
         is_known = wanted.trigger in set(Trigger)
         found.append(Deployment.trigger == Trigger(wanted.trigger) if is_known else sa.false())
     if wanted.branch:
-        found.append(Deployment.branch == wanted.branch)
+        found.append(Deployment.branch.in_((wanted.branch, f"{TAGS}{wanted.branch}")))
     if wanted.text:
         found.append(_says(wanted.text))
     return found

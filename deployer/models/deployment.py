@@ -127,6 +127,7 @@ class Deployment(Base):
         sa.Enum(Trigger, native_enum=False, length=16, values_callable=lambda e: [member.value for member in e])
     )
     triggered_by: Mapped[str | None] = mapped_column(sa.String(255))
+    # Of a tag its full ref, which is no branch's name here: so each ref has a queue of its own.
     branch: Mapped[str] = mapped_column(sa.String(255))
     # The commit asked for; of a manual deployment it is empty until the runner has resolved the branch's tip.
     commit_sha: Mapped[str | None] = mapped_column(sa.String(64))
@@ -168,6 +169,23 @@ class Deployment(Base):
     @property
     def sha(self) -> str | None:
         return self.deployed_sha or self.commit_sha
+
+    @property
+    def tag(self) -> str | None:
+        """The tag that it deploys; None where it deploys a branch."""
+        return tag_of(self.branch)
+
+    @property
+    def branch_or_tag(self) -> str:
+        return self.tag or self.branch
+
+
+TAGS = "refs/tags/"
+
+
+def tag_of(branch: str) -> str | None:
+    """The tag in a deployment's column ``branch``; None where that holds a branch."""
+    return branch[len(TAGS) :] if branch.startswith(TAGS) else None
 
 
 def reference(number: int) -> str:
@@ -282,11 +300,15 @@ LOOK_BACK = 100
 """Of a project's successes so many are looked at, the newest by their numbers: one may have jumped the queue."""
 
 
-def last_success(project_id: str) -> sa.Select[tuple[int]]:
-    """The number of the deployment that made what is live: the last of a project's successes to end."""
+def last_success(project_id: str, branch: str | None = None) -> sa.Select[tuple[int]]:
+    """The number of the deployment that made what is live: the last of a project's successes to end; or of those of
+    one branch."""
+    is_one = [Deployment.project_id == project_id, Deployment.status == Status.SUCCESS]
+    if branch is not None:
+        is_one.append(Deployment.branch == branch)
     newest = (
         sa.select(Deployment.number, last_event(Deployment.id).label("ended"))
-        .where(Deployment.project_id == project_id, Deployment.status == Status.SUCCESS)
+        .where(*is_one)
         .order_by(Deployment.number.desc())
         .limit(LOOK_BACK)
         .subquery()

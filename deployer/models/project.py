@@ -71,6 +71,18 @@ class Project(Base):
         default=FileFormat.DOTENV,
     )
     auto_deploy: Mapped[bool] = mapped_column(default=True)
+    # Who sends its pushes (`providers.known`), and how those of a generic sender are read.
+    provider: Mapped[str] = mapped_column(sa.String(16), default="github")
+    hook_header: Mapped[str] = mapped_column(sa.String(64), default="X-Signature")
+    hook_prefix: Mapped[str] = mapped_column(sa.String(32), default="sha256=")
+    hook_ref: Mapped[str] = mapped_column(sa.String(255), default="/ref")
+    hook_commit: Mapped[str] = mapped_column(sa.String(255), default="/after")
+    # Which pushes deploy (`deployments.filters`): patterns and words, one a line.
+    branch_patterns: Mapped[str] = mapped_column(sa.Text, default="")
+    tag_patterns: Mapped[str] = mapped_column(sa.Text, default="")
+    watched_paths: Mapped[str] = mapped_column(sa.Text, default="")
+    ignored_paths: Mapped[str] = mapped_column(sa.Text, default="")
+    skip_markers: Mapped[str] = mapped_column(sa.Text, default="[skip deploy]\n[deploy skip]")
     cancel_running: Mapped[bool] = mapped_column(default=False)
     # Whether a deployment that was interrupted is run again by itself.
     rerun_interrupted: Mapped[bool] = mapped_column(default=False)

@@ -161,7 +161,7 @@ def _letter(connection: sa.Connection, notification: Notification, redactor: Red
         project=deployment.project.name,
         occasion=notification.occasion,
         ref=deployment.ref,
-        branch=deployment.branch,
+        branch=f"{deployment.tag} (tag)" if deployment.tag else deployment.branch,
         written_at=notification.created_at,
         cause=deployment.cause,
         sha=deployment.sha,

@@ -6,29 +6,17 @@ Sources: "Validating webhook deliveries" (HMAC-SHA256 of the raw body in ``X-Hub
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-import re
 from typing import Any
-from urllib.parse import parse_qs
 
 import msgspec
 
-from deployer.errors import PayloadInvalid, SignatureInvalid
-from deployer.providers.base import Event, Push, harmless
+from deployer.providers import base
+from deployer.providers.base import Event, Headers, Instructions, Provider, Push, harmless
 
-NAME = "github"
-
-_FORM = "application/x-www-form-urlencoded"
-_SIGNATURE = re.compile(r"sha256=[0-9a-fA-F]{64}\Z")
-# A number of so many digits is an attack on whoever converts it. A string may hold as many, so the body is then
-# looked at closer. Translating and searching takes microseconds; a regular expression, a hundred.
-_DIGITS_ONLY = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
-_MANY_DIGITS = b"0" * 1000
-_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
-_BRANCHES = "refs/heads/"
-_TAGS = "refs/tags/"
+MAX_COMMITS = 2048
+MAX_FILES = 3000
+"""So many commits of a push, and changed files of a commit, are listed at most ("Webhook events and payloads",
+``push``)."""
 
 
 class _Author(msgspec.Struct):
@@ -61,124 +49,142 @@ class _Payload(msgspec.Struct):
     repository: _Repository | None = None
 
 
+class _Files(msgspec.Struct):
+    """What a commit changed."""
+
+    added: list[str] | None = None
+    modified: list[str] | None = None
+    removed: list[str] | None = None
+
+
+class _PayloadWithPaths(_Payload):
+    created: bool | None = None
+    forced: bool | None = None
+    commits: list[_Files] | None = None
+
+
 _decoder = msgspec.json.Decoder(_Payload)
+_decoder_with_paths = msgspec.json.Decoder(_PayloadWithPaths)
 
 
-def verify(raw: bytes, signature: str | None, secret: bytes) -> None:
-    """Raises SignatureInvalid unless ``signature`` is the MAC of exactly these bytes; a missing one is wrong, too."""
-    if not secret:
-        raise SignatureInvalid("The project has no webhook secret.")
-    if signature is None or not _SIGNATURE.match(signature):
-        raise SignatureInvalid("The signature is missing or malformed.")
-    expected = hmac.digest(secret, raw, hashlib.sha256)
-    if not hmac.compare_digest(expected, bytes.fromhex(signature[7:])):
-        raise SignatureInvalid("The signature does not match.")
+class GitHub(Provider):
+    name = "github"
+    label = "GitHub"
+    signatures = ("X-Hub-Signature-256",)
+    kept = ("X-GitHub-Event", "X-GitHub-Delivery", "X-GitHub-Hook-ID")
+    instructions = Instructions(
+        "Settings → Webhooks → Add webhook",
+        "Payload URL",
+        "Secret",
+        choices=(
+            ("Content type", "application/json"),
+            ("Events", "Just the push event"),
+        ),
+        then="GitHub sends a ping at once.",
+        page="/settings/hooks/new",
+    )
+
+    def verify(self, raw: bytes, headers: Headers, secret: bytes) -> None:
+        base.verify_hmac(raw, headers.get("X-Hub-Signature-256"), secret)
+
+    def parse(self, raw: bytes, headers: Headers, *, with_paths: bool = False) -> Event:
+        payload = _decode(base.json_of(raw, headers), with_paths)
+        name = harmless(headers.get("X-GitHub-Event"), 64) or ""
+        repository = harmless(payload.repository.full_name if payload.repository else None, 255)
+        if name != "push":
+            return Event(name, is_ping=name == "ping", repository=repository)
+        return Event(name, push=_push(payload, repository), repository=repository)
+
+    def delivery_id(self, headers: Headers) -> str | None:
+        return headers.get("X-GitHub-Delivery")
+
+    def sign(self, body: bytes, secret: bytes, guid: str) -> dict[str, str]:
+        return {
+            "Content-Type": "application/json",
+            "X-GitHub-Event": "push",
+            "X-GitHub-Delivery": guid,
+            "X-Hub-Signature-256": base.hmac_of(body, secret),
+        }
+
+    def push_document(self, branch: str, sha: str, pusher: str, repository: str) -> dict[str, Any]:
+        return {
+            "ref": f"{base.BRANCHES}{branch}",
+            "before": sha,
+            "after": sha,
+            "created": False,
+            "deleted": False,
+            "forced": False,
+            "repository": {"full_name": repository},
+            "pusher": {"name": pusher},
+            "commits": [],
+            "head_commit": None,
+        }
 
 
-def sign(body: bytes, secret: bytes, guid: str) -> dict[str, str]:
-    """The headers with which GitHub would send this push: what `verify` and `parse` are to take. ``guid`` is the
-    delivery's id."""
-    return {
-        "Content-Type": "application/json",
-        "X-GitHub-Event": "push",
-        "X-GitHub-Delivery": guid,
-        "X-Hub-Signature-256": f"sha256={hmac.digest(secret, body, hashlib.sha256).hex()}",
-    }
-
-
-def push_document(branch: str, sha: str, pusher: str, repository: str) -> dict[str, Any]:
-    """A push of a branch's tip, with the fields of GitHub's payload that `parse` reads."""
-    return {
-        "ref": f"{_BRANCHES}{branch}",
-        "before": sha,
-        "after": sha,
-        "created": False,
-        "deleted": False,
-        "forced": False,
-        "repository": {"full_name": repository},
-        "pusher": {"name": pusher},
-        "commits": [],
-        "head_commit": None,
-    }
-
-
-def parse(raw: bytes, content_type: str, event: str | None) -> Event:
-    """The event in a verified body. Raises PayloadInvalid unless it holds one JSON object."""
-    payload = _decode(_json_of(raw, content_type))
-    name = harmless(event, 64) or ""
-    repository = harmless(payload.repository.full_name if payload.repository else None, 255)
-    if name != "push":
-        return Event(name, is_ping=name == "ping", repository=repository)
-    return Event(name, push=_push(payload, repository), repository=repository)
-
-
-def _json_of(raw: bytes, content_type: str) -> bytes:
-    if content_type.partition(";")[0].strip().lower() != _FORM:
-        return raw
-    try:
-        fields = parse_qs(raw.decode("ascii"), keep_blank_values=True, max_num_fields=100)
-        return fields["payload"][0].encode("utf-8")
-    except (KeyError, ValueError) as error:
-        raise PayloadInvalid("The form holds no usable field named payload.") from error
-
-
-def _decode(body: bytes) -> _Payload:
-    if _MANY_DIGITS not in body.translate(_DIGITS_ONLY):
+def _decode(body: bytes, with_paths: bool) -> _Payload:
+    if not base.has_many_digits(body):
         try:
-            return _decoder.decode(body)
+            return _decoder_with_paths.decode(body) if with_paths else _decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass  # The slow way decides: it also takes lone surrogates and fields of an unexpected type.
-    try:
-        document = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise PayloadInvalid("The body is not JSON.") from error
-    if not isinstance(document, dict):
-        raise PayloadInvalid("The body is not a JSON object.")
-    return _lenient(document)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    return _lenient(base.document_of(body))
 
 
 def _lenient(document: dict[str, Any]) -> _Payload:
     """The same fields from a document in which any of them may be missing or of another type."""
-
-    def text(container: Any, key: str) -> str | None:
-        value = container.get(key) if isinstance(container, dict) else None
-        return value if isinstance(value, str) else None
-
-    commit = document.get("head_commit")
-    author = commit.get("author") if isinstance(commit, dict) else None
-    return _Payload(
+    commit, text = base.part(document, "head_commit"), base.text
+    author = base.part(commit, "author")
+    commits = document.get("commits")
+    try:
+        files = msgspec.convert(commits, list[_Files]) if commits else None
+    except msgspec.ValidationError:
+        files = None
+    return _PayloadWithPaths(
         ref=text(document, "ref"),
         after=text(document, "after"),
         deleted=document.get("deleted") is True,
+        created=document.get("created") is True,
+        forced=document.get("forced") is True,
         compare=text(document, "compare"),
+        commits=files,
         head_commit=_Commit(text(commit, "message"), _Author(text(author, "name"), text(author, "email"))),
-        pusher=_Pusher(text(document.get("pusher"), "name")),
-        repository=_Repository(text(document.get("repository"), "full_name")),
+        pusher=_Pusher(text(base.part(document, "pusher"), "name")),
+        repository=_Repository(text(base.part(document, "repository"), "full_name")),
     )
 
 
 def _push(payload: _Payload, repository: str | None) -> Push:
     ref = harmless(payload.ref, 512) or ""
-    after = payload.after or ""
-    is_deleted = bool(payload.deleted) or (bool(after) and not after.strip("0"))
+    is_deleted = bool(payload.deleted) or base.is_zero(payload.after)
     commit = payload.head_commit or _Commit()
     author = commit.author or _Author()
-    compare = harmless(payload.compare, 2048)
     return Push(
         ref=ref,
-        branch=ref[len(_BRANCHES) :] if ref.startswith(_BRANCHES) else None,
-        tag=ref[len(_TAGS) :] if ref.startswith(_TAGS) else None,
+        branch=base.branch_of(ref),
+        tag=base.tag_of(ref),
         is_deleted=is_deleted,
-        sha=after if not is_deleted and _SHA.match(after) else None,
+        sha=None if is_deleted else base.sha_of(payload.after),
         message=harmless(commit.message, 10_000),
         author_name=harmless(author.name, 255),
         author_email=harmless(author.email, 255),
         pusher=harmless(payload.pusher.name if payload.pusher else None, 255),
-        # Shown as a link, so only an address of the web.
-        compare_url=compare if compare and compare.startswith("https://") else None,
+        compare_url=base.web_address(payload.compare),
         repository=repository,
+        paths=_paths(payload) if isinstance(payload, _PayloadWithPaths) else None,
     )
+
+
+def _paths(payload: _PayloadWithPaths) -> tuple[str, ...] | None:
+    """What a forced push takes away, and what a created ref has, is in no commit of the list."""
+    commits = payload.commits or []
+    if payload.created or payload.forced or len(commits) >= MAX_COMMITS:
+        return None
+    found: dict[str, None] = {}
+    for commit in commits:
+        if commit.added is None or commit.modified is None or commit.removed is None:
+            return None
+        names = [*commit.added, *commit.modified, *commit.removed]
+        if len(names) >= MAX_FILES:
+            return None
+        found.update(dict.fromkeys(names))
+    return base.known_paths(found)

@@ -65,6 +65,20 @@ class Repository:
             return Finding(cause=f"commit {sha[:7]} is not in the repository any more; deploy another one")
         return Finding(sha)
 
+    def settle_tag(self, tag: str, wanted: str | None, superseded: Callable[[], Sequence[str]] = tuple) -> Finding:
+        """Decide for ``wanted``, which the tag was set on: a commit, or the annotated tag that leads to one. A tag
+        that was moved since is not what was asked for, unless the push of that came before (``superseded``)."""
+        commit = self.commit_of(f"refs/tags/{tag}")
+        if commit is None:
+            return Finding(cause=f"the tag {tag} leads to no commit")
+        asked = [wanted, *superseded()] if wanted else [commit]
+        if commit in {self.commit_of(one) for one in asked}:
+            return Finding(commit)
+        return Finding(
+            cause=f"the tag {tag} is at {commit[:7]} by now, not at {(wanted or '')[:7]}, which was asked for; "
+            "push the tag again, or deploy a commit"
+        )
+
     def describe(self, sha: str) -> dict[str, str]:
         """Author and message of a commit, as columns of a deployment."""
         parts = self._ask(git.describe(self._directory, sha)).output.split("\0", 2)

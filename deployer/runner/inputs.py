@@ -161,11 +161,12 @@ class Inputs:
         went_back = self._releasing.gone_back_to(command)
         sha, author = went_back or (deployment.commit_sha, deployment.author_name)
         release = self._releasing.former_name if went_back else self._releasing.name
-        return {
+        of_tag = {"DEPLOY_TAG": deployment.tag} if deployment.tag else {}
+        return of_tag | {
             "DEPLOY_ID": deployment.id,
             "DEPLOY_REF": deployment.ref,
             "DEPLOY_PROJECT": self._project.name,
-            "DEPLOY_BRANCH": deployment.branch,
+            "DEPLOY_BRANCH": "" if deployment.tag else deployment.branch,
             "DEPLOY_SHA": sha or "",
             "DEPLOY_AUTHOR": author or "",
             "DEPLOY_TRIGGER": str(deployment.trigger),

@@ -110,7 +110,7 @@ def _checkout(
     deployment: Deployment, working_copy: Repository | None, config: Config, skipped: Mapping[int, str]
 ) -> Iterator[dict[str, Any]]:
     """One working copy, brought to the commit."""
-    project, branch = deployment.project, deployment.branch
+    project, branch = deployment.project, deployment.branch_or_tag
     yield from _bring(project, config)
     gives_way = False
     if not pulls_itself(project):
@@ -145,7 +145,9 @@ def _release(deployment: Deployment, config: Config) -> Iterator[dict[str, Any]]
     yield from _bring(project, config)
     is_rollback = deployment.trigger is Trigger.ROLLBACK
     line = (
-        "make the release again, whose directory is gone" if is_rollback else f"make a release of {deployment.branch}"
+        "make the release again, whose directory is gone"
+        if is_rollback
+        else f"make a release of {deployment.branch_or_tag}"
     )
     yield _built_in(CommandKind.RELEASE, line, config)
     yield from _variables_file(project, config)
@@ -197,10 +199,13 @@ def _facts(step: Step, config: Config) -> dict[str, Any]:
 
 
 def is_of_certain_commit(deployment: Deployment) -> bool:
-    """Whether it has to be this very commit: a person asked for it, or it is checked. Ask before the fetch: then a
-    tip is written down too."""
-    is_asked_for = deployment.trigger in (Trigger.MANUAL, Trigger.RETRY) and deployment.commit_sha is not None
-    return is_asked_for or deployment.project.is_exact
+    """Whether it has to be this very commit: a person asked for it, it is checked, or it is of a tag or of another
+    branch than a project's own pull brings. Ask before the fetch: then a tip is written down too."""
+    if deployment.project.is_exact:
+        return True
+    is_elsewhere = deployment.branch != deployment.project.branch
+    is_asked_for = deployment.trigger in (Trigger.MANUAL, Trigger.RETRY)
+    return deployment.commit_sha is not None and (is_elsewhere or is_asked_for)
 
 
 def pulls_itself(project: Project) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from deployer.commands import git
 from deployer.db import Database, retrying
-from deployer.deployments import lifecycle, reading, verdicts
+from deployer.deployments import filters, lifecycle, reading
 from deployer.errors import ExecutorError
 from deployer.models.deployment import Command, CommandKind, Deployment, Status, Trigger
 from deployer.runner.commit import Finding, Repository
@@ -56,6 +56,8 @@ class Revision:
         superseded = self._superseded_shas if is_open else tuple
         if deployment.trigger is Trigger.ROLLBACK:
             found = self._mirror.still_has(wanted or "")
+        elif deployment.tag is not None:
+            found = self._mirror.settle_tag(deployment.tag, wanted, superseded)
         else:
             found = self._mirror.settle(deployment.branch, wanted, live, superseded)
         facts: dict[str, str] = {}
@@ -89,7 +91,7 @@ class Revision:
 
     def _live_sha(self) -> str | None:
         with self._database.read() as connection:
-            return reading.live_sha(connection, self._project.id)
+            return reading.live_sha_of(connection, self._project.id, self._deployment.branch)
 
     def _reason_to_leave(self, found: Finding, facts: dict[str, str], live: str | None) -> str:
         """Why a commit that a look at the repository found is not deployed after all. A delivery says so before it
@@ -98,8 +100,9 @@ class Revision:
             return ""
         if found.sha == live:
             return f"{live[:7]} is live already"
-        if verdicts.asks_to_be_skipped(facts.get("commit_message", self._deployment.commit_message)):
-            return f"the commit message asks for no deployment, with {verdicts.SKIP_MARKERS[0]}"
+        message = facts.get("commit_message", self._deployment.commit_message)
+        if marker := filters.of(self._project).marker_in(message):
+            return f"the commit message asks for no deployment, with {marker}"
         return ""
 
     def deployed(self, command: Command, status: Status, commands: Sequence[Command]) -> str | None:

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from deployer import protection
-from deployer.deployments import lifecycle, logs, reading, releases, search
+from deployer.deployments import filters, lifecycle, logs, reading, releases, search
 from deployer.deployments import retry as again
 from deployer.deployments.paging import Place
 from deployer.deployments.search import Wanted
@@ -93,7 +93,7 @@ def _page(deployment_id: str, *, refusal: str = "") -> str:
         "deployment.html",
         deployment=deployment,
         project=project,
-        can_repeat=deployment.sha is not None and deployment.branch == project.branch,
+        can_repeat=deployment.sha is not None and filters.of(project).takes(deployment.branch, deployment.tag),
         is_newest=_is_newest(deployment),
         release=releases.find(connection, deployment.release_id),
         back_to=_back_to(deployment),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from flask import render_template, request
 from sqlalchemy.orm import Session
@@ -11,6 +13,7 @@ from deployer.deployments import reading, runners
 from deployer.deployments.deliveries import unverified_counter
 from deployer.models.delivery import Counter, Delivery, Verdict
 from deployer.models.project import Project
+from deployer.pushes import provider_of
 from deployer.web import releases
 from deployer.web.context import installation, me, orm
 
@@ -34,10 +37,7 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
         deliveries=deliveries,
         led_to=reading.led_to(session, deliveries),
         last_right=reading.last_right_delivery(session, project.id),
-        unverified=session.scalar(sa.select(Counter.value).where(Counter.name == unverified_counter(project.id)))
-        or 0,
-        webhook_url=webhook_url(project),
-        webhook_secret=_webhook_secret(project),
+        **connection_facts(project),
         live_sha=reading.live_sha(session.connection(), project.id),
         given=variables.given(project, variables.of_all_projects(session.connection())),
         has_token=project.https_token is not None,
@@ -47,6 +47,17 @@ def show(project: Project, *, errors: dict[str, str] | None = None, access_said:
         default_timeout=installation().config.runner.default_timeout,
         kept=retention.limits(project.keep_deployments, project.keep_days, installation().config.retention).in_words,
     )
+
+
+def connection_facts(project: Project) -> dict[str, Any]:
+    """What ``connect.html`` shows of a project's webhook."""
+    counted = sa.select(Counter.value).where(Counter.name == unverified_counter(project.id))
+    return {
+        "provider": provider_of(project),
+        "webhook_url": webhook_url(project),
+        "webhook_secret": _webhook_secret(project),
+        "unverified": orm.session().scalar(counted) or 0,
+    }
 
 
 def _webhook_secret(project: Project) -> str:

@@ -10,7 +10,17 @@ from deployer import access, project_secrets, projects
 from deployer.deployments import queue, releases
 from deployer.errors import GitError, InvalidInput, InvalidTransition
 from deployer.models.project import Project
-from deployer.web import deliveries, delivery, project_form, project_page, protection, schedules, variables
+from deployer.pushes import provider_of
+from deployer.web import (
+    deliveries,
+    delivery,
+    project_form,
+    project_page,
+    protection,
+    pushes,
+    schedules,
+    variables,
+)
 from deployer.web.context import changing, installation, me, orm
 
 blueprint = Blueprint("projects", __name__, url_prefix="/projects")
@@ -23,6 +33,8 @@ for _rule, _name, _view, _methods in (
     ("/<name>/deliveries/<delivery_id>", "delivery", delivery.show, ["GET"]),
     ("/<name>/deliveries/<delivery_id>/replay", "replay_delivery", delivery.replay, ["POST"]),
     ("/<name>/variables", "variables", variables.show, ["GET"]),
+    ("/<name>/pushes", "pushes", pushes.show, ["GET", "POST"]),
+    ("/<name>/pushes/secret", "enter_secret", pushes.enter_secret, ["POST"]),
     ("/<name>/variables", "set_variable", variables.set_variable, ["POST"]),
     ("/<name>/variables/import", "import_variables", variables.import_variables, ["POST"]),
     ("/<name>/variables/export", "export_variables", variables.export_variables, ["GET"]),
@@ -107,8 +119,10 @@ def delete(name: str) -> ResponseReturnValue:
 @blueprint.post("/<name>/secret")
 def rotate_secret(name: str) -> ResponseReturnValue:
     with changing("webhook_secret.renewed", name) as session:
-        project_secrets.rotate_webhook_secret(_find(name, session), installation().vault)
-    flash("The webhook has a new secret. Enter it at GitHub too; until then its deliveries are refused.")
+        project = _find(name, session)
+        project_secrets.rotate_webhook_secret(project, installation().vault)
+        forge = provider_of(project).label
+    flash(f"The webhook has a new secret. Enter it at {forge} too; until then its deliveries are refused.")
     return redirect(url_for("projects.show", name=name, _anchor="webhook"))
 
 

@@ -13,6 +13,7 @@ from flask_login import current_user
 
 from deployer import __version__, clock, sessions
 from deployer.deployments import reading, verdicts
+from deployer.providers.base import Provider
 from deployer.security import passwords
 from deployer.web import agents, forms
 from deployer.web.context import orm
@@ -35,6 +36,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(short_repository, "short_repository")
     app.add_template_filter(forge_page, "forge_page")
     app.add_template_filter(compare_page, "compare_page")
+    app.add_template_filter(hook_page, "hook_page")
     app.add_template_filter(is_local, "is_local")
     app.add_template_global(verdicts.in_words, "in_words")
     app.add_template_global(lambda: reading.changes(orm.session()), "changes")
@@ -110,6 +112,21 @@ def compare_page(url: str, older: str | None, newer: str | None) -> str:
     """The page that shows what lies between two commits; empty where there is none."""
     page = forge_page(url)
     return f"{page}/compare/{older}...{newer}" if page and older and newer and older != newer else ""
+
+
+_HOSTS = {
+    "github": ("github.com",),
+    "gitlab": ("gitlab.com",),
+    "gitea": ("codeberg.org", "gitea.com"),
+    "bitbucket": ("bitbucket.org",),
+}
+
+
+def hook_page(url: str, provider: Provider) -> str:
+    """The page on which a repository's webhook is made; empty where the forge's address cannot be known."""
+    host, _, path = short_repository(url).partition("/")
+    is_known = host in _HOSTS.get(provider.name, ()) and re.match(r"[\w.-]+(?:/[\w.-]+)+\Z", path)
+    return f"https://{host}/{path}{provider.instructions.page}" if is_known and provider.instructions.page else ""
 
 
 def is_local(url: str) -> bool:

@@ -195,6 +195,15 @@ def reveal(page: Page) -> None:
     page.get_by_text("Show", exact=True).click()
 
 
+def refuse_pushes(page: Page) -> None:
+    page.get_by_label("Another sender").check()
+    page.get_by_label("Header of the signature").fill("X_Signature")
+    page.get_by_label("JSON pointer to the ref").fill("ref")
+    page.get_by_label("Branches").fill("release/[")
+    press(page, "Save")
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
 def refuse_numbers(page: Page) -> None:
     for name in ("poll_minutes", "keep_deployments", "keep_days"):
         page.locator(f"#{name}").fill("many")
@@ -383,6 +392,8 @@ PAGES: dict[str, tuple[str, Callable[[Page], None]]] = {
     "a project's form after a check": (f"/projects/{LONG}/edit", check_repository),
     "a new project after a check of nothing": ("/projects/new", check_repository_of_nothing),
     "deliveries": (f"/projects/{LONG}/deliveries", open_every_disclosure),
+    "pushes": (f"/projects/{LONG}/pushes", open_every_disclosure),
+    "refused pushes of a generic sender": ("/projects/bare/pushes", refuse_pushes),
     "no deliveries": ("/projects/bare/deliveries", nothing),
     "a delivery": (f"/projects/{LONG}/deliveries/{{ignored}}", nothing),
     "a delivery with a wrong signature": (f"/projects/{LONG}/deliveries/{{unverified}}", nothing),

@@ -10,14 +10,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import clock, project_secrets, projects, servers, variables
+from deployer import clock, project_secrets, projects, pushes, servers, variables
 from deployer.deployments import deliveries, lifecycle, queue, releases, retry
 from deployer.executors.host_keys import fingerprint
 from deployer.installation import Installation
 from deployer.models import Command, Deployment, DeploymentEvent, LogChunk, Project, Release
 from deployer.models.deployment import ChunkKind, Status
 from deployer.project_input import ProjectInput, StepInput
-from deployer.providers.base import Event, Push
+from deployer.providers.base import Event, Push, branch_of, tag_of
 from deployer.servers import ServerInput
 from tests.support.ssh_server import SshServer
 from tests.support.waiting import wait_until
@@ -70,6 +70,11 @@ class Operator:
                 data_dir=self.installation.data_dir,
             )
             return self._loaded(session, present)
+
+    def change_pushes(self, project: Project, **given: str) -> None:
+        with self.database.write_session() as session:
+            present = projects.find(session, project.id)
+            pushes.change(session, present, replace(pushes.as_input(present), **given))
 
     def set_variable(self, project: Project | None, name: str, value: str, *, secret: bool = False) -> None:
         """Of a project, or of all."""
@@ -137,10 +142,11 @@ class Operator:
             return releases.roll_back(connection, project.id, by, limit, number)
 
     def push(
-        self, project: Project, sha: str, *, guid: str | None = None, pusher: str = "grace"
+        self, project: Project, sha: str, *, ref: str = "", guid: str | None = None, pusher: str = "grace"
     ) -> deliveries.Recorded:
-        """A verified push delivery for the project's branch."""
-        push = Push(ref=f"refs/heads/{project.branch}", branch=project.branch, sha=sha, pusher=pusher)
+        """A verified push delivery for the project's branch, or for a full ``ref``."""
+        ref = ref or f"refs/heads/{project.branch}"
+        push = Push(ref=ref, branch=branch_of(ref), tag=tag_of(ref), sha=sha, pusher=pusher)
         with self.database.write() as connection:
             secret = connection.scalar(sa.select(Project.webhook_secret).where(Project.id == project.id))
             request = deliveries.Request(
@@ -155,9 +161,9 @@ class Operator:
             (answer,) = deliveries.record(connection, [request], self.installation.config.runner.max_queued)
         return answer
 
-    def pushed(self, project: Project, sha: str) -> str:
+    def pushed(self, project: Project, sha: str, *, ref: str = "") -> str:
         """The deployment that a push led to."""
-        deployment_id = self.push(project, sha).deployment_id
+        deployment_id = self.push(project, sha, ref=ref).deployment_id
         assert deployment_id is not None
         return deployment_id
 

@@ -44,6 +44,7 @@ LEVELS = {
     "installation": USE_CASES,
     "projects": USE_CASES,
     "project_input": USE_CASES,
+    "pushes": USE_CASES,
     "project_secrets": USE_CASES,
     "variables": USE_CASES,
     "key_rotation": USE_CASES,

@@ -280,6 +280,12 @@ WALK: dict[tuple[str, str], Callable[[Scene], Answer]] = {
     ("projects.replay_delivery", "delivery.replayed"): lambda scene: scene.post(
         "/projects/{}/deliveries/{}/replay".format(*scene.delivery())
     ),
+    ("projects.pushes", "pushes.changed"): lambda scene: scene.post(
+        f"/projects/{scene.project().name}/pushes", provider="gitea"
+    ),
+    ("projects.enter_secret", "webhook_secret.entered"): lambda scene: scene.post(
+        f"/projects/{scene.project().name}/pushes/secret", webhook_secret="made-by-the-forge"
+    ),
     ("projects.make_deploy_key", "deploy_key.made"): lambda scene: scene.post(
         f"/projects/{scene.project().name}/deploy-key"
     ),
