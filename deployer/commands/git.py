@@ -71,7 +71,7 @@ git remote get-url origin >/dev/null 2>&1 || git remote add origin "$DEPLOYER_MI
 _FETCH_COPY = r"""
 git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" '+refs/heads/*:refs/remotes/origin/*'
 if [ -n "$DEPLOY_TAG" ]; then
-  git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" "+refs/tags/$DEPLOY_TAG:refs/tags/$DEPLOY_TAG"
+  git fetch --quiet --no-tags -- "$DEPLOYER_MIRROR" "+refs/tags/$DEPLOY_TAG":"refs/tags/$DEPLOY_TAG"
 fi
 """
 
