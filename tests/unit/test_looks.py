@@ -227,6 +227,26 @@ def test_the_same_of_a_project_that_is_only_deployed_by_hand(lookout):
     assert lookout.see(B) is Outcome.KNOWN
 
 
+def test_a_branch_whose_pushes_do_not_deploy_is_not_followed(lookout, operator):
+    lookout.push(A)
+    seen = lookout.followed()
+    operator.change_pushes(lookout.project, branch_patterns="release/*")
+
+    assert lookout.followed() is None
+    assert lookout.see(B, project=seen) is Outcome.VOID
+    operator.change_pushes(lookout.project, branch_patterns="release/*\nmain")
+    assert lookout.see(B) is Outcome.NEWS
+
+
+def test_what_was_deployed_of_a_tag_says_nothing_of_the_branch(lookout, operator):
+    operator.change_pushes(lookout.project, tag_patterns="v*")
+    lookout.push(A)
+    lookout.end(operator.pushed(lookout.project, C, ref="refs/tags/v1"))
+
+    assert lookout.see(A) is Outcome.KNOWN
+    assert lookout.see(B) is Outcome.NEWS
+
+
 def test_a_branch_put_back_to_an_older_commit_is_followed(lookout):
     lookout.push(A)
     assert lookout.see(A) is Outcome.KNOWN

@@ -162,7 +162,7 @@ def test_a_commit_whose_message_asks_for_it_is_not_run_and_not_found_again(
     (found,) = wait_for_more(operator)
 
     assert (found.status, found.commit_sha, found.deployed_sha) == ("superseded", skipped, None)
-    assert found.cause == "the commit message asks for no deployment, with [skip deploy]"
+    assert found.cause == f"the commit message asks for no deployment, with {words.lower()}"
     assert [step.status for step in operator.steps(found.id)] == ["skipped"]
     runner.kill()
     before = row(project).polled_at
