@@ -92,8 +92,8 @@ def test_a_secret_made_elsewhere_is_taken(admin, operator, project):
 
     assert answer.status == 302
     with operator.database.write_session() as session:
-        found = project_secrets.open_secrets(projects.find(session, project.id), operator.installation.vault)
-    assert found.webhook_secret == b"a-secret-of-the-forge"
+        found = project_secrets.webhook_secret(projects.find(session, project.id), operator.installation.vault)
+    assert found == b"a-secret-of-the-forge"
 
 
 def test_a_secret_that_is_too_short_is_told_at_its_field_and_not_shown_again(admin, project):
