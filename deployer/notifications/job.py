@@ -20,6 +20,9 @@ from deployer.notifications.forges import Forge
 from deployer.notifications.telling import Telling
 from deployer.security.redaction import Redactor
 
+WHOLE_SHA = 40
+"""Digits of a commit's id; with SHA-256 there are more."""
+
 _notifications = table_of(Notification)
 _deployments = table_of(Deployment)
 
@@ -46,7 +49,7 @@ class Job:
     @property
     def waits_for_commit(self) -> bool:
         """Whether it can be told only when the deployment has found its commit."""
-        return self.forge is not None and not self.told.sha
+        return self.forge is not None and not _is_whole(self.told.sha)
 
 
 def read(installation: Installation, connection: sa.Connection, notification_id: str) -> Job:
@@ -95,11 +98,16 @@ def _elsewhere(forge: Forge, url: str) -> str:
     return ""
 
 
+def _is_whole(sha: str | None) -> bool:
+    """Whether it is a commit's whole id, and not the beginning that a person gave, which forges do not take."""
+    return sha is not None and len(sha) >= WHOLE_SHA
+
+
 def _pointless(told: Telling, later: _Later, forge: Forge | None, *, is_final: bool) -> str:
     """Nobody is told something older after something newer."""
     if told.occasion is Occasion.STARTED and later.is_of_deployment():
         return "How it ended was told already."
-    if forge and not told.sha and is_final:
+    if forge and not _is_whole(told.sha) and is_final:
         return "It ended before its commit was known."
     if forge and told.sha and later.is_of_commit(told.sha):
         return "Something later was told of this commit already."

@@ -49,7 +49,8 @@ class Telling:
     @property
     def word(self) -> str:
         """``failed``, ``recovered`` …"""
-        return WORDS[self.occasion]
+        is_cancelled = self.occasion is Occasion.CANCELLATION
+        return str(self.status) if is_cancelled else WORDS[self.occasion]
 
     @property
     def subject(self) -> str:

@@ -80,6 +80,20 @@ def test_a_cancelled_deployment_leaves_no_commit_pending(
     assert listener.requests[0].headers[header[0]] == header[1]
 
 
+def test_a_commit_that_is_live_already_is_not_told_to_have_failed(listener, make_forge, life, outbox, project):
+    channel = make_forge(project=project, environment="production")
+    listener.answer = lambda request: (201, {}, b'{"id": 7}')
+    life.end(life.begin(project), Status.SUPERSEDED, f"{SHA[:7]} is live already")
+    outbox.leave_only("cancellation")
+
+    outbox.send(channel)
+
+    status, _, deployment = listener.requests
+    assert status.json["state"] == "success"
+    assert status.json["description"].startswith("DEP-0001 superseded · ")
+    assert deployment.json["state"] == "inactive"
+
+
 def test_an_environment_makes_a_deployment_and_follows_it(listener, make_forge, life, outbox, project):
     channel = make_forge(project=project, environment="production", environment_url="https://app.example.com")
     made = json.dumps({"id": 4711, "creator": {"login": "x" * 5000}}).encode()
@@ -244,9 +258,12 @@ def test_what_gitlab_knows_already_counts_as_told(listener, make_forge, life, ou
     assert outbox.row.status == "sent"
 
 
-def test_a_commit_that_is_not_known_yet_is_waited_for(listener, make_forge, life, outbox, project, installation):
+@pytest.mark.parametrize("asked_for", [None, SHA[:7]])
+def test_a_commit_that_is_not_known_yet_is_waited_for(
+    listener, make_forge, life, outbox, project, installation, asked_for
+):
     channel = make_forge(project=project)
-    deployment_id = life.begin(project, sha=None)
+    deployment_id = life.begin(project, sha=asked_for)
 
     outbox.send(channel)
 
@@ -259,9 +276,12 @@ def test_a_commit_that_is_not_known_yet_is_waited_for(listener, make_forge, life
     assert states(listener) == ["pending"]
 
 
-def test_what_ended_before_its_commit_was_known_is_told_nowhere(listener, make_forge, life, outbox, project):
+@pytest.mark.parametrize("asked_for", [None, SHA[:7]])
+def test_what_ended_before_its_commit_was_known_is_told_nowhere(
+    listener, make_forge, life, outbox, project, asked_for
+):
     channel = make_forge(project=project)
-    life.run(project, Status.FAILED, sha=None)
+    life.run(project, Status.FAILED, sha=asked_for)
 
     outbox.send(channel)
 
