@@ -198,7 +198,8 @@ def test_a_secret_of_another_key_can_be_entered_anew_on_the_page(admin, operator
     operator.set_variable(project, "API_KEY", "squeamish", secret=True)
     operator.write_variables_into(project, ".env")
     with operator.database.write() as connection:
-        connection.execute(sa.update(Variable).values(secret_value=b"sealed with the key of another installation"))
+        sealed = b"with the key of another installation"
+        connection.execute(sa.update(Variable).where(Variable.project_id == project.id).values(secret_value=sealed))
     path = f"/projects/{project.name}/variables"
 
     answer = admin.get(path)
