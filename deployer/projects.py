@@ -56,6 +56,11 @@ def update(session: Session, project: Project, given: ProjectInput, *, config: C
     project_input.validate(given, config)
     _refuse_taken_name(session, given.name, project.id)
     _refuse_to_share(project.variables_file, given)
+    if project.is_exact and given.steps and git.pulls_more(given.steps[0].command):
+        words = (
+            "Step 1: this does more than git pull, so a commit that was checked or approved cannot take its place."
+        )
+        raise InvalidInput({"steps": f"{words} Move the rest into a step of its own."})
     server = _chosen_server(session, given)
     # "local" is this very host; an empty choice leaves a project on the host that it is on.
     host_id = data_dir.host_id if config.has_shared_database else None
