@@ -146,7 +146,7 @@ def set_signers(project: Project, read: Signers) -> None:
 
 
 def set_approval(project: Project, *, is_needed: bool) -> None:
-    """Whether an administrator approves each deployment. Raises InvalidInput (``needs_approval``) as `set_signers`."""
+    """Whether an administrator approves each deployment. Raises InvalidInput (``needs_approval``), like signers."""
     if is_needed:
         _require_bare_pull(project, "needs_approval")
     project.needs_approval = is_needed
