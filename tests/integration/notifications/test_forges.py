@@ -9,12 +9,14 @@ from datetime import timedelta
 import pytest
 
 from deployer import clock
-from deployer.deployments import lifecycle
+from deployer.deployments import command_lifecycle, lifecycle
+from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.errors import ChannelError
-from deployer.models.deployment import Status
+from deployer.models.deployment import CommandKind, Status
 from deployer.notifications import sending
 from tests.integration.notifications.conftest import MINE, SHA
 
+NOTHING = command_lifecycle.Progress(0, 0, None)
 TOKEN = "ghp_0123456789abcdef"
 STATUSES = f"/repos/grace/app/statuses/{SHA}"
 LINK = "https://deploy.example.com/deployments/DEP-0001"
@@ -274,6 +276,34 @@ def test_a_commit_that_is_not_known_yet_is_waited_for(
     outbox.is_due()
     outbox.send(channel)
     assert states(listener) == ["pending"]
+
+
+def test_a_commit_is_told_only_when_the_fetch_has_settled_which_it_is(
+    listener, make_forge, life, outbox, project, installation
+):
+    """The push of a newer one may have come before: then that is deployed, and the older one is not left pending."""
+    channel = make_forge(project=project)
+    deployment_id = life.begin(project, sha="0" * 40, is_fetched=False)
+    fetch, step = (
+        PlannedCommand(f"{deployment_id[:30]}-{place}", place, kind, "a", "a", 60, "n")
+        for place, kind in enumerate((CommandKind.FETCH, CommandKind.STEP))
+    )
+    with installation.database.write() as connection:
+        command_lifecycle.plan(connection, deployment_id, [fetch, step])
+        command_lifecycle.start_command(connection, fetch.id, MINE, None)
+    outbox.send(channel)
+    assert listener.requests == []
+
+    with installation.database.write() as connection:
+        lifecycle.record_commit(connection, deployment_id, MINE, commit_sha=SHA)
+        command_lifecycle.finish_command(
+            connection, fetch.id, MINE, Status.SUCCESS, exit_code=0, cause=None, progress=NOTHING
+        )
+        command_lifecycle.start_command(connection, step.id, MINE, None)
+    outbox.is_due()
+    outbox.send(channel)
+
+    assert [one.path for one in listener.requests] == [STATUSES]
 
 
 @pytest.mark.parametrize("asked_for", [None, SHA[:7]])
