@@ -13,12 +13,24 @@ import time
 
 from deployer.errors import AddressRefused
 
-# Metadata services outside the link-local ranges: AWS over IPv6, Azure, Alibaba Cloud.
-_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "168.63.129.16", "100.100.100.200")))
+# Metadata services outside the link-local ranges: AWS over IPv6 (its containers' too), Google and Oracle over IPv6,
+# Azure, Alibaba Cloud.
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        (
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "168.63.129.16",
+            "100.100.100.200",
+        ),
+    )
+)
 
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-"""IPv4 addresses as an IPv6-only network shows them (RFC 6052)."""
+_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+"""IPv4 addresses as an IPv6-only network shows them (RFC 6052 and, for its own use, RFC 8215): in the last bits."""
 
 
 ALLOW_PRIVATE = "Set outbound.allow_private in the configuration to allow addresses of this host and its networks."
@@ -32,9 +44,10 @@ def problem(address: str, *, allow_private: bool = True) -> str | None:
     ip = _meant(address)
     if is_of_a_cloud(address):
         return "it is a link-local or metadata address"
-    if ip.is_multicast or ip.is_unspecified or (ip.version == 4 and ip.is_reserved):
+    if ip.is_multicast or ip.is_unspecified or (ip.is_reserved and not ip.is_loopback):
         return "it is no address of a single host"
-    return "it is a private address" if not allow_private and not ip.is_global else None
+    is_private = not ip.is_global or (isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local)
+    return "it is a private address" if not allow_private and is_private else None
 
 
 def is_of_a_cloud(address: str) -> bool:
@@ -49,7 +62,9 @@ def _meant(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped:
             return ip.ipv4_mapped
-        if ip in _NAT64:
+        if ip.sixtofour:
+            return ip.sixtofour
+        if any(ip in network for network in _NAT64):
             return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from deployer import clock, mail_addresses, project_input, project_secrets, servers, working_copies
-from deployer.commands import git
+from deployer.commands import git, release_dir
 from deployer.config import Config
 from deployer.deployments import releases
 from deployer.errors import InvalidInput, InvalidTransition, NotFound
@@ -55,6 +55,12 @@ def update(session: Session, project: Project, given: ProjectInput, *, config: C
     """Change a project. A deployment that runs keeps the steps it began with. Raises InvalidInput."""
     project_input.validate(given, config)
     _refuse_taken_name(session, given.name, project.id)
+    _refuse_to_share(project.variables_file, given)
+    if project.is_exact and given.steps and git.pulls_more(given.steps[0].command):
+        words = (
+            "Step 1: this does more than git pull, so a commit that was checked or approved cannot take its place."
+        )
+        raise InvalidInput({"steps": f"{words} Move the rest into a step of its own."})
     server = _chosen_server(session, given)
     # "local" is this very host; an empty choice leaves a project on the host that it is on.
     host_id = data_dir.host_id if config.has_shared_database else None
@@ -146,6 +152,15 @@ def _refuse_taken_name(session: Session, name: str, own_id: str | None) -> None:
     taken = session.scalar(sa.select(Project.id).where(Project.name == name))
     if taken and taken != own_id:
         raise InvalidInput({"name": "Another project has this name."})
+
+
+def _refuse_to_share(variables_file: str | None, given: ProjectInput) -> None:
+    """What is written anew into each release cannot be shared by them."""
+    if variables_file is None or given.strategy != Strategy.RELEASE:
+        return
+    if shared := release_dir.shared_with(variables_file, project_input.shared_paths(given.shared_paths)):
+        words = f"'{shared}': the variables are written into {variables_file} of each release. Leave it out."
+        raise InvalidInput({"shared_paths": words})
 
 
 def as_input(project: Project, data_dir: DataDir) -> ProjectInput:

@@ -140,14 +140,23 @@ def read_signers(given: SignersInput, data_dir: DataDir) -> Signers:
 
 def set_signers(project: Project, read: Signers) -> None:
     """Raises InvalidInput (``signature_keys``) where the project's steps would bring commits that are not checked."""
-    first = project.steps[0].command if project.steps else ""
-    is_pulled = git.pulls_itself(first) and not git.only_pulls(first)
-    if is_pulled and (read.keys or read.signers):
-        field = "signature_keys" if read.keys else "signature_signers"
+    if read.keys or read.signers:
+        _require_bare_pull(project, "signature_keys" if read.keys else "signature_signers")
+    project.signature_keys, project.signature_signers = read.keys, read.signers
+
+
+def set_approval(project: Project, *, is_needed: bool) -> None:
+    """Whether an administrator approves each deployment. Raises InvalidInput (``needs_approval``), like signers."""
+    if is_needed:
+        _require_bare_pull(project, "needs_approval")
+    project.needs_approval = is_needed
+
+
+def _require_bare_pull(project: Project, field: str) -> None:
+    if project.steps and git.pulls_more(project.steps[0].command):
         raise InvalidInput(
             {
                 field: "The first step does more than git pull, so a commit that was checked cannot take its place. "
                 "Move the rest of it into a step of its own first."
             }
         )
-    project.signature_keys, project.signature_signers = read.keys, read.signers

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from deployer import clock
-from deployer.commands import dotenv, variables_file
+from deployer.commands import dotenv, release_dir, variables_file
 from deployer.errors import InvalidInput, NotFound, as_sentence
 from deployer.executors.base import encode, variable_problem
 from deployer.models.base import table_of
-from deployer.models.project import FileFormat, Project, Variable
+from deployer.models.project import FileFormat, Project, Strategy, Variable
 from deployer.security.redaction import MIN_SECRET_BYTES
 from deployer.security.vault import Vault
 
@@ -203,6 +203,10 @@ def set_file(project: Project, path: str, file_format: str, of_all: Sequence[Var
         raise InvalidInput({"variables_format": "Choose dotenv or JSON."})
     if problem := variables_file.path_problem(path):
         raise InvalidInput({"variables_file": as_sentence(problem)})
+    is_release = project.strategy is Strategy.RELEASE
+    if is_release and (shared := release_dir.shared_with(path, project.shared_paths.splitlines())):
+        words = f"'{shared}' is shared by the releases, and each gets a file of its own. Choose another path."
+        raise InvalidInput({"variables_file": words})
     if problem := file_problem(project, file_format, of_all, vault):
         raise InvalidInput({"variables_format": problem})
     project.variables_file = path

@@ -41,7 +41,9 @@ class Windows:
 
     def opens_after(self, at: datetime) -> datetime | None:
         """When it opens next, in UTC; None where it is always open."""
-        return min((begin for begin, _ in self._spans(at, range(9)) if begin > at), default=None)
+        # Two weeks: one that lies in the hour that clocks leave out does not open then.
+        spans = self._spans(at, range(16))
+        return min((begin for begin, end in spans if at < begin < end), default=None)
 
     def _spans(self, at: datetime, days: range) -> Iterator[tuple[datetime, datetime]]:
         """The windows that begin on days around ``at``: 0 is its own. One of the day before may last until now."""

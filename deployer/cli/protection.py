@@ -82,7 +82,7 @@ def protect(
             protection.set_windows(projects.find(session, name), text, zone)
     if approval is not None:
         with context.changing("project.approval_set", name, "needed" if approval else "not needed") as session:
-            projects.find(session, name).needs_approval = approval
+            protection.set_approval(projects.find(session, name), is_needed=approval)
     click.echo(f"{name} is changed.")
 
 

@@ -231,6 +231,11 @@ def only_pulls(first_step: str) -> bool:
     return _OWN_PULL_ALONE.match(first_step.strip()) is not None
 
 
+def pulls_more(first_step: str) -> bool:
+    """Whether it brings the commit and does something else, so that no certain commit can take its place."""
+    return pulls_itself(first_step) and not only_pulls(first_step)
+
+
 def commit_problem(commit: str) -> str | None:
     """Why ``commit`` cannot be a commit's id, whole or shortened; None if it can."""
     if _COMMIT.match(commit):

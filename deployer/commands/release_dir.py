@@ -157,6 +157,15 @@ def shared_problem(path: str) -> str | None:
     return None
 
 
+def shared_with(path: str, shared: Iterable[str]) -> str | None:
+    """The shared path that a file of a release would be, or lie in, or around; None where it is the release's own."""
+    for one in shared:
+        ours, theirs = f"{path}/", f"{one.removesuffix('/')}/"
+        if ours.startswith(theirs) or theirs.startswith(ours):
+            return one
+    return None
+
+
 def size(root: str, release: str) -> list[str]:
     """argv that prints a release's size in KiB, without what it shares."""
     return ["du", "-sk", "--", f"{root}/releases/{release}"]

@@ -83,13 +83,9 @@ _GONE_BACK = "a rollback took its place"
 # Pushes come many a second, so what they need is built once.
 _INSERT_DEPLOYMENTS = _deployments.insert()
 _INSERT_EVENTS = _events.insert()
-_SUPERSEDE_ALL_QUEUED = (
+_SUPERSEDE = (
     _deployments.update()
-    .where(
-        _deployments.c.status == QUEUED,
-        FOLLOWS_BRANCH,
-        _deployments.c.project_id == sa.bindparam("of_project"),
-    )
+    .where(_deployments.c.status == QUEUED, _deployments.c.project_id == sa.bindparam("of_project"))
     .values(
         status=SUPERSEDED,
         cause=sa.bindparam("new_cause"),
@@ -98,12 +94,20 @@ _SUPERSEDE_ALL_QUEUED = (
     )
     .returning(_deployments.c.id)
 )
-_SUPERSEDE_QUEUED = _SUPERSEDE_ALL_QUEUED.where(_deployments.c.branch == sa.bindparam("of_branch"))
+_SUPERSEDE_PUSH = _SUPERSEDE.where(FOLLOWS_BRANCH, _deployments.c.branch == sa.bindparam("of_branch"))
+# What would deploy over a rollback at once though nobody asked for it by hand.
+_SUPERSEDE_AUTOMATIC = _SUPERSEDE.where(
+    sa.or_(
+        FOLLOWS_BRANCH,
+        _deployments.c.trigger == Trigger.SCHEDULE,
+        sa.and_(_deployments.c.trigger == Trigger.RETRY, _deployments.c.triggered_by.is_(None)),
+    )
+)
 
 
 def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
     """Record deployments in their order. Latest wins: a push supersedes the queued one of its project and branch (or
-    tag), and a way back to an earlier release those of all.
+    tag), and a way back to an earlier release whatever nobody asked for by hand.
 
     Within one call as well: of several pushes for one branch the last is left queued, and the others are recorded
     as superseded by it.
@@ -114,11 +118,11 @@ def enqueue(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
     back = {one.project_id: one.id for one in new if one.trigger is Trigger.ROLLBACK}
     for project_id, winner in back.items():
         given = {"of_project": project_id, "winner": winner, "new_cause": _GONE_BACK, "at": now}
-        for (deployment_id,) in connection.execute(_SUPERSEDE_ALL_QUEUED, given):
+        for (deployment_id,) in connection.execute(_SUPERSEDE_AUTOMATIC, given):
             events.append(_event(deployment_id, Status.SUPERSEDED, now, winner))
     for (project_id, branch), winner in winners.items():
         given = {"of_project": project_id, "of_branch": branch, "winner": winner, "new_cause": _SUPERSEDED, "at": now}
-        for (deployment_id,) in connection.execute(_SUPERSEDE_QUEUED, given):
+        for (deployment_id,) in connection.execute(_SUPERSEDE_PUSH, given):
             events.append(_event(deployment_id, Status.SUPERSEDED, now, winner))
     rows = []
     for one in new:

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 from deployer import __version__
 from deployer.errors import ChannelError
 from deployer.models.channel import ChannelKind
-from deployer.models.deployment import Trigger
+from deployer.models.deployment import Status, Trigger
 from deployer.models.notification import Occasion
 from deployer.notifications.carrier import Answer
 from deployer.notifications.message import shortened
@@ -109,14 +109,16 @@ def web_host(forge: Forge) -> str:
 # What ------------------------------------------------------------------------------------------------------------
 
 
-def state(forge: Forge, occasion: Occasion) -> str:
-    return _STATES[forge.kind][_ORDER.index(occasion)]
+def state(forge: Forge, telling: Telling) -> str:
+    """A superseded commit is contained in what is live, or asks for no deployment: nothing is wrong with it."""
+    is_fine = telling.occasion is Occasion.CANCELLATION and telling.status is Status.SUPERSEDED
+    return _STATES[forge.kind][_ORDER.index(Occasion.SUCCESS if is_fine else telling.occasion)]
 
 
 def status_call(forge: Forge, repository: str, telling: Telling) -> Call:
     """How the commit stands."""
     given = {
-        "state": state(forge, telling.occasion),
+        "state": state(forge, telling),
         "target_url": telling.link,
         "description": _description(telling),
         "context": f"deployer/{telling.project}",

@@ -13,15 +13,19 @@ from deployer.errors import ChannelError, NotFound
 from deployer.installation import Installation
 from deployer.models.base import table_of
 from deployer.models.channel import ChannelKind
-from deployer.models.deployment import Deployment
+from deployer.models.deployment import Command, CommandKind, Deployment
 from deployer.models.notification import Notification, NotificationStatus, Occasion
 from deployer.notifications import channels, forges, telling
 from deployer.notifications.forges import Forge
 from deployer.notifications.telling import Telling
 from deployer.security.redaction import Redactor
 
+WHOLE_SHA = 40
+"""Digits of a commit's id; with SHA-256 there are more."""
+
 _notifications = table_of(Notification)
 _deployments = table_of(Deployment)
+_commands = table_of(Command)
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Job:
     """A notification with its channel, its words, and what stands in their way.
 
     ``pointless`` says why it is not to be sent any more. ``is_outdated``: a later deployment of the project was told
-    to be live already. ``remote_id`` is what the forge calls the deployment, where it was told of it.
+    to be live already. ``is_settled``: no fetch can change any more which commit is deployed. ``remote_id`` is what
+    the forge calls the deployment, where it was told of it.
     """
 
     channel_id: str
@@ -41,12 +46,13 @@ class Job:
     forge: Forge | None = None
     remote_id: str | None = None
     is_outdated: bool = False
+    is_settled: bool = False
     pointless: str = ""
 
     @property
     def waits_for_commit(self) -> bool:
         """Whether it can be told only when the deployment has found its commit."""
-        return self.forge is not None and not self.told.sha
+        return self.forge is not None and not (self.is_settled and _is_whole(self.told.sha))
 
 
 def read(installation: Installation, connection: sa.Connection, notification_id: str) -> Job:
@@ -82,8 +88,19 @@ def read(installation: Installation, connection: sa.Connection, notification_id:
             forge=forge,
             remote_id=later.remote_id(),
             is_outdated=forge is not None and later.is_live(),
+            is_settled=deployment.status.is_final or _has_settled(connection, deployment.id),
             pointless=pointless or _pointless(told, later, forge, is_final=deployment.status.is_final),
         )
+
+
+def _has_settled(connection: sa.Connection, deployment_id: str) -> bool:
+    """Whether something after the fetch has begun, which settles the commit."""
+    wanted = sa.select(sa.literal(1)).where(
+        _commands.c.deployment_id == deployment_id,
+        _commands.c.kind != CommandKind.FETCH,
+        _commands.c.started_at.is_not(None),
+    )
+    return connection.scalar(wanted.limit(1)) is not None
 
 
 def _elsewhere(forge: Forge, url: str) -> str:
@@ -95,11 +112,16 @@ def _elsewhere(forge: Forge, url: str) -> str:
     return ""
 
 
+def _is_whole(sha: str | None) -> bool:
+    """Whether it is a commit's whole id, and not the beginning that a person gave, which forges do not take."""
+    return sha is not None and len(sha) >= WHOLE_SHA
+
+
 def _pointless(told: Telling, later: _Later, forge: Forge | None, *, is_final: bool) -> str:
     """Nobody is told something older after something newer."""
     if told.occasion is Occasion.STARTED and later.is_of_deployment():
         return "How it ended was told already."
-    if forge and not told.sha and is_final:
+    if forge and not _is_whole(told.sha) and is_final:
         return "It ended before its commit was known."
     if forge and told.sha and later.is_of_commit(told.sha):
         return "Something later was told of this commit already."

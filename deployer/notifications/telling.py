@@ -23,7 +23,7 @@ _releases = table_of(Release)
 @dataclass(frozen=True)
 class Telling:
     """The facts of one notification. ``asked`` says who or what asked for the deployment; ``release`` names the one
-    that it made, or went back to; ``link`` leads to its page."""
+    that it made, or went back to; ``link`` leads to its page; ``branch`` is empty where a ``tag`` is deployed."""
 
     notification_id: str
     occasion: Occasion
@@ -37,6 +37,7 @@ class Telling:
     branch: str
     link: str
     queued_at: datetime
+    tag: str | None = None
     triggered_by: str | None = None
     release: str | None = None
     sha: str | None = None
@@ -49,7 +50,8 @@ class Telling:
     @property
     def word(self) -> str:
         """``failed``, ``recovered`` …"""
-        return WORDS[self.occasion]
+        is_cancelled = self.occasion is Occasion.CANCELLATION
+        return str(self.status) if is_cancelled else WORDS[self.occasion]
 
     @property
     def subject(self) -> str:
@@ -84,7 +86,8 @@ def of(connection: sa.Connection, notification: Notification, redact: Redact, pu
         status=Status.RUNNING if has_begun_only else deployment.status,
         trigger=deployment.trigger,
         asked=_asked(deployment, who, release),
-        branch=one_line(shown(deployment.branch, redact)),
+        branch="" if deployment.tag else one_line(shown(deployment.branch, redact)),
+        tag=one_line(shown(deployment.tag, redact)) or None,
         link=f"{public_url}/deployments/{deployment.ref}",
         queued_at=deployment.queued_at,
         triggered_by=who or None,
@@ -113,6 +116,8 @@ def _asked(deployment: Deployment, who: str, release: str | None) -> str:
             return f"push{by}"
         case Trigger.POLL:
             return "found on the remote"
+        case Trigger.SCHEDULE:
+            return f"by its schedule{f', {who}' if who else ''}"
         case Trigger.RETRY:
             return f"retry{by}" if deployment.triggered_by else "by itself, after an interruption"
         case Trigger.ROLLBACK:

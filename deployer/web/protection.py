@@ -77,8 +77,11 @@ def set_windows(name: str) -> ResponseReturnValue:
 
 def set_approval(name: str) -> ResponseReturnValue:
     needs_approval = "needs_approval" in request.form
-    with changing("project.approval_set", name, "needed" if needs_approval else "not needed") as session:
-        projects.find(session, name).needs_approval = needs_approval
+    try:
+        with changing("project.approval_set", name, "needed" if needs_approval else "not needed") as session:
+            protection.set_approval(projects.find(session, name), is_needed=needs_approval)
+    except InvalidInput as error:
+        return _page(name, errors=error.fields), 400
     flash("Saved.")
     return redirect(url_for("projects.protection", name=name, _anchor="approval-title"))
 

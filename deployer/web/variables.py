@@ -6,6 +6,7 @@ Both are the same but for their frame: ``name`` is the project's, or None for al
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
@@ -13,8 +14,8 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from deployer import projects, variables
-from deployer.errors import InvalidInput
-from deployer.models.project import FileFormat, Project
+from deployer.errors import InvalidInput, SecretUnreadable
+from deployer.models.project import FileFormat, Project, Variable
 from deployer.web.context import changing, installation, me, orm
 
 blueprint = Blueprint("variables", __name__, url_prefix="/settings/variables")
@@ -33,9 +34,7 @@ def _page(name: str | None, errors: dict[str, str] | None = None, **answer: Any)
     of_all = variables.of_all_projects(session.connection())
     shown = [variables.Given(one) for one in of_all] if project is None else variables.given(project, of_all)
     is_admin = me().user.is_admin
-    file_problem = None
-    if is_admin and project and project.variables_file:
-        file_problem = variables.file_problem(project, project.variables_format, of_all, installation().vault)
+    file_problem = _file_problem(project, of_all) if is_admin and project and project.variables_file else None
     return render_template(
         "variables_of_all.html" if project is None else "variables.html",
         project=project,
@@ -49,6 +48,14 @@ def _page(name: str | None, errors: dict[str, str] | None = None, **answer: Any)
         typed=request.form if errors or answer else {},
         **{"choices": None, **answer},
     )
+
+
+def _file_problem(project: Project, of_all: Sequence[Variable]) -> str | None:
+    """Why the next deployment cannot write the file. What cannot be opened is entered anew on this very page."""
+    try:
+        return variables.file_problem(project, project.variables_format, of_all, installation().vault)
+    except SecretUnreadable as error:
+        return str(error)
 
 
 def _address(name: str | None, action: str, **more: Any) -> str:
@@ -172,5 +179,7 @@ def set_file(name: str) -> ResponseReturnValue:
             )
     except InvalidInput as error:
         return _page(name, error.fields), 400
+    except SecretUnreadable as error:
+        return _page(name, {"variables_file": str(error)}), 400
     flash("The next deployment writes it." if path else "It is no longer written. A file that is there stays there.")
     return _back(name)

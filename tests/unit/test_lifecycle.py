@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -219,6 +221,17 @@ def test_a_push_supersedes_the_queued_push_of_its_branch(operator, write, projec
         "a newer push took its place",
     )
     assert operator.status(second.id) == "queued"
+
+
+def test_a_rollback_supersedes_all_that_nobody_asked_for_by_hand(operator, write, project):
+    by_itself = [new(project, one) for one in (Trigger.PUSH, Trigger.SCHEDULE, Trigger.RETRY)]
+    by_hand = [replace(new(project, one), triggered_by="ada") for one in (Trigger.MANUAL, Trigger.RETRY)]
+    back = new(project, Trigger.ROLLBACK)
+    write(lifecycle.enqueue, [*by_itself, *by_hand])
+    write(lifecycle.enqueue, [back])
+
+    assert {operator.deployment(one.id).superseded_by for one in by_itself} == {back.id}
+    assert {operator.status(one.id) for one in [*by_hand, back]} == {"queued"}
 
 
 def test_of_pushes_that_come_together_the_last_is_left(operator, write, project):

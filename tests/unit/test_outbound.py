@@ -27,6 +27,12 @@ REFUSED = [
     "240.0.0.1",
     "255.255.255.255",
     "64:ff9b::169.254.169.254",
+    "64:ff9b:1::169.254.169.254",
+    "2002:a9fe:a9fe::1",
+    "::169.254.169.254",
+    "fd20:ce::254",
+    "fd00:c1::a9fe:a9fe",
+    "fd00:ec2::23",
 ]
 
 
@@ -45,7 +51,19 @@ def test_public_private_and_own_addresses_are(address):
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "::1", "10.1.2.3", "172.16.0.1", "192.168.1.5", "100.64.0.1", "fd12::1", "::ffff:10.0.0.1"],
+    [
+        "127.0.0.1",
+        "::1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.5",
+        "100.64.0.1",
+        "fd12::1",
+        "fec0::1",
+        "::ffff:10.0.0.1",
+        "64:ff9b:1::10.0.0.1",
+        "2002:0a00:0001::1",
+    ],
 )
 def test_private_addresses_are_not_where_nobody_allowed_them(address):
     assert outbound.problem(address, allow_private=False) == "it is a private address"

@@ -105,6 +105,22 @@ def test_what_lies_inside_a_shared_path_is_not_shared_again(make_project, paths)
         make_project(strategy="release", shared_paths=paths)
 
 
+@pytest.mark.parametrize("shared", [".env/", ".env", "conf/", ".env/more"])
+def test_the_variables_are_written_into_no_shared_path(operator, make_project, shared):
+    path = "conf/app.env" if shared == "conf/" else ".env"
+    project = make_project(strategy="release", shared_paths=f"storage/\n{shared}")
+    with pytest.raises(InvalidInput, match="shared by the releases") as caught:
+        operator.write_variables_into(project, path)
+    assert list(caught.value.fields) == ["variables_file"]
+
+    operator.change(project, shared_paths="storage/\n.environment")
+    operator.write_variables_into(project, path)
+    with pytest.raises(InvalidInput, match="the variables are written into") as caught:
+        operator.change(project, shared_paths=shared)
+    assert list(caught.value.fields) == ["shared_paths"]
+    assert operator.change(project, strategy="checkout", path="", shared_paths=shared).shared_paths == shared
+
+
 def test_shared_paths_beside_each_other_may_begin_alike(make_project):
     assert make_project(strategy="release", shared_paths="log\nlogs/\nlogs.old/a\nlogs.old/b").shared_paths
 

@@ -159,6 +159,24 @@ def test_what_cannot_be_queued_is_missed_with_the_reason(operator, project, add,
     assert stored(nightly).missed_because == "the project had no steps"
 
 
+def test_a_release_without_steps_is_a_directory_of_files_and_has_its_schedules(operator, make_project, write, time):
+    site = operator.change(make_project(name="site"), steps=[], strategy="release")
+    with operator.database.write_session() as session:
+        nightly = schedules.add(session, site.id, "0 3 * * *", "Europe/Berlin", "ada").id
+    time.now = NIGHT
+
+    assert write(schedules.fire, nightly, time.now, 10) is not None
+
+
+def test_of_a_zone_that_this_host_does_not_know_any_more_only_the_next_time_is_told(operator, project, add):
+    add()
+    with operator.database.write_session() as session:
+        schedule = schedules.find(session, project.id, 1)
+        schedule.zone = "Europe/Atlantis"
+
+        assert schedules.next_times(schedule) == [NIGHT]
+
+
 def test_a_zone_that_this_host_does_not_know_any_more_ends_a_schedule_and_no_other(
     operator, write, add, stored, time
 ):

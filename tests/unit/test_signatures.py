@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from deployer import protection, signatures
+from deployer import projects, protection, signatures
 from deployer.commands import git_verify
 from deployer.errors import CommitUntrusted, InvalidInput
 from deployer.models import Project
@@ -235,6 +235,20 @@ def test_what_is_no_signer_is_refused_at_its_field(data_dir, grace, line, proble
         protection.read_signers(SignersInput(signers=text), data_dir)
 
     assert problem in refused.value.fields["signature_signers"]
+
+
+def test_where_a_commit_is_approved_or_checked_a_step_that_does_more_than_pull_is_refused(operator, make_project):
+    project = make_project("git pull && npm ci")
+    with pytest.raises(InvalidInput, match="needs_approval: The first step does more than git pull"):
+        protection.set_approval(project, is_needed=True)
+    protection.set_approval(project, is_needed=False)
+
+    operator.change(project, steps=["git pull", "npm ci"])
+    with operator.database.write_session() as session:
+        protection.set_approval(projects.find(session, project.id), is_needed=True)
+    with pytest.raises(InvalidInput, match="steps: Step 1: this does more than git pull"):
+        operator.change(project, steps=["git pull && npm ci"])
+    assert operator.change(project, steps=["npm ci"], branch="stable").branch == "stable"
 
 
 def test_a_first_step_that_pulls_and_does_more_would_bring_what_is_not_checked(

@@ -51,6 +51,13 @@ def test_the_next_opening_is_told_over_the_weekend_and_over_a_change_of_the_cloc
     assert windows.parse("", BERLIN).opens_after(at("2026-11-27T16:00")) is None
 
 
+def test_a_window_in_the_hour_that_the_clocks_leave_out_opens_a_week_later():
+    hour = windows.parse("Sun 02:00-03:00", BERLIN)
+
+    assert hour.opens_after(at("2026-03-24T12:00")) == at("2026-04-05T00:00")
+    assert not hour.is_open(at("2026-03-29T01:00"))
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from(

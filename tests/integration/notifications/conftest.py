@@ -13,11 +13,12 @@ import sqlalchemy as sa
 
 from deployer import clock, projects
 from deployer.config import Config, OutboundSettings, ServerSettings
-from deployer.deployments import claims, lifecycle
+from deployer.deployments import claims, command_lifecycle, lifecycle
+from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.installation import Installation
 from deployer.models import Channel, Notification
 from deployer.models.channel import ChannelKind
-from deployer.models.deployment import Status
+from deployer.models.deployment import CommandKind, Status
 from deployer.models.notification import TO_PEOPLE
 from deployer.notifications import channels, sending
 from deployer.notifications.channels import ChannelInput
@@ -65,12 +66,16 @@ class Life:
         self._operator = operator
         self._database = operator.database
 
-    def begin(self, project: Any, sha: str | None = SHA, **facts: Any) -> str:
+    def begin(self, project: Any, sha: str | None = SHA, *, is_fetched: bool = True, **facts: Any) -> str:
         deployment_id = self._operator.deploy(project)
         with self._database.write() as connection:
             assert claims.claim(connection, MINE, host_id=self._operator.installation.host_id) == deployment_id
             given = {"commit_sha": sha, **facts}
             lifecycle.record_commit(connection, deployment_id, MINE, **given)
+            if is_fetched:
+                step = PlannedCommand(f"{deployment_id[:30]}-step", 0, CommandKind.STEP, "a", "a", 60, "n")
+                command_lifecycle.plan(connection, deployment_id, [step])
+                command_lifecycle.start_command(connection, step.id, MINE, None)
         return deployment_id
 
     def end(

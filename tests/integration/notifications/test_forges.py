@@ -9,12 +9,14 @@ from datetime import timedelta
 import pytest
 
 from deployer import clock
-from deployer.deployments import lifecycle
+from deployer.deployments import command_lifecycle, lifecycle
+from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.errors import ChannelError
-from deployer.models.deployment import Status
+from deployer.models.deployment import CommandKind, Status
 from deployer.notifications import sending
 from tests.integration.notifications.conftest import MINE, SHA
 
+NOTHING = command_lifecycle.Progress(0, 0, None)
 TOKEN = "ghp_0123456789abcdef"
 STATUSES = f"/repos/grace/app/statuses/{SHA}"
 LINK = "https://deploy.example.com/deployments/DEP-0001"
@@ -78,6 +80,20 @@ def test_a_cancelled_deployment_leaves_no_commit_pending(
     assert states(listener) == [pending, ended]
     assert {one.path for one in listener.requests} == {path}
     assert listener.requests[0].headers[header[0]] == header[1]
+
+
+def test_a_commit_that_is_live_already_is_not_told_to_have_failed(listener, make_forge, life, outbox, project):
+    channel = make_forge(project=project, environment="production")
+    listener.answer = lambda request: (201, {}, b'{"id": 7}')
+    life.end(life.begin(project), Status.SUPERSEDED, f"{SHA[:7]} is live already")
+    outbox.leave_only("cancellation")
+
+    outbox.send(channel)
+
+    status, _, deployment = listener.requests
+    assert status.json["state"] == "success"
+    assert status.json["description"].startswith("DEP-0001 superseded · ")
+    assert deployment.json["state"] == "inactive"
 
 
 def test_an_environment_makes_a_deployment_and_follows_it(listener, make_forge, life, outbox, project):
@@ -244,9 +260,12 @@ def test_what_gitlab_knows_already_counts_as_told(listener, make_forge, life, ou
     assert outbox.row.status == "sent"
 
 
-def test_a_commit_that_is_not_known_yet_is_waited_for(listener, make_forge, life, outbox, project, installation):
+@pytest.mark.parametrize("asked_for", [None, SHA[:7]])
+def test_a_commit_that_is_not_known_yet_is_waited_for(
+    listener, make_forge, life, outbox, project, installation, asked_for
+):
     channel = make_forge(project=project)
-    deployment_id = life.begin(project, sha=None)
+    deployment_id = life.begin(project, sha=asked_for)
 
     outbox.send(channel)
 
@@ -259,9 +278,40 @@ def test_a_commit_that_is_not_known_yet_is_waited_for(listener, make_forge, life
     assert states(listener) == ["pending"]
 
 
-def test_what_ended_before_its_commit_was_known_is_told_nowhere(listener, make_forge, life, outbox, project):
+def test_a_commit_is_told_only_when_the_fetch_has_settled_which_it_is(
+    listener, make_forge, life, outbox, project, installation
+):
+    """The push of a newer one may have come before: then that is deployed, and the older one is not left pending."""
     channel = make_forge(project=project)
-    life.run(project, Status.FAILED, sha=None)
+    deployment_id = life.begin(project, sha="0" * 40, is_fetched=False)
+    fetch, step = (
+        PlannedCommand(f"{deployment_id[:30]}-{place}", place, kind, "a", "a", 60, "n")
+        for place, kind in enumerate((CommandKind.FETCH, CommandKind.STEP))
+    )
+    with installation.database.write() as connection:
+        command_lifecycle.plan(connection, deployment_id, [fetch, step])
+        command_lifecycle.start_command(connection, fetch.id, MINE, None)
+    outbox.send(channel)
+    assert listener.requests == []
+
+    with installation.database.write() as connection:
+        lifecycle.record_commit(connection, deployment_id, MINE, commit_sha=SHA)
+        command_lifecycle.finish_command(
+            connection, fetch.id, MINE, Status.SUCCESS, exit_code=0, cause=None, progress=NOTHING
+        )
+        command_lifecycle.start_command(connection, step.id, MINE, None)
+    outbox.is_due()
+    outbox.send(channel)
+
+    assert [one.path for one in listener.requests] == [STATUSES]
+
+
+@pytest.mark.parametrize("asked_for", [None, SHA[:7]])
+def test_what_ended_before_its_commit_was_known_is_told_nowhere(
+    listener, make_forge, life, outbox, project, asked_for
+):
+    channel = make_forge(project=project)
+    life.run(project, Status.FAILED, sha=asked_for)
 
     outbox.send(channel)
 

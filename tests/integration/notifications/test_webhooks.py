@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from deployer import clock
 from deployer.config import OutboundSettings
+from deployer.deployments import lifecycle
+from deployer.deployments.lifecycle import NewDeployment
 from deployer.errors import ChannelError
-from deployer.models.deployment import Status
-from deployer.notifications import sending
+from deployer.models import Notification
+from deployer.models.deployment import Status, Trigger
+from deployer.notifications import sending, signed_webhook, telling
+from tests.integration.notifications.conftest import MINE
 from tests.support.mail_server import Authority
 
 
@@ -48,6 +55,32 @@ def test_a_failure_arrives_with_its_facts_and_a_signature_over_its_bytes(
     assert abs(int(request.headers["x-deployer-timestamp"]) - clock.now().timestamp()) < 60
     assert request.headers["content-type"] == "application/json"
     assert (outbox.row.status, outbox.row.answer, outbox.row.attempts) == ("sent", "ok", 1)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "by", "asked"),
+    [
+        (Trigger.SCHEDULE, "every day at 03:00 Europe/Berlin", "by its schedule, every day at 03:00 Europe/Berlin"),
+        (Trigger.PUSH, "grace", "push by grace"),
+    ],
+)
+def test_a_tag_and_a_schedule_are_told_as_what_they_are(
+    operator, installation, make_channel, project, trigger, by, asked
+):
+    make_channel(url="https://example.com", project=project)
+    new = NewDeployment(
+        id=clock.new_id(), project_id=project.id, trigger=trigger, triggered_by=by, branch="refs/tags/v1.0"
+    )
+    with operator.database.write() as connection:
+        lifecycle.enqueue(connection, [new])
+        assert lifecycle.begin(connection, new.id, MINE)
+
+    with Session(operator.database.engine) as session:
+        told = telling.of(session.connection(), session.scalars(sa.select(Notification)).one(), bytes, "https://x")
+
+    assert told.asked == asked
+    deployment = json.loads(signed_webhook.body(told, clock.now()))["deployment"]
+    assert (deployment["branch"], deployment["tag"]) == (None, "v1.0")
 
 
 def test_each_event_is_told_in_its_order(listener, make_channel, life, outbox, project):

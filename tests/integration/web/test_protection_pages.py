@@ -121,6 +121,18 @@ def facts(admin):
     return read
 
 
+def test_approval_is_refused_at_its_field_where_no_certain_commit_can_be_brought(
+    admin, operator, project, at, stored
+):
+    operator.change(project, steps=["git pull && npm ci"])
+
+    answer = admin.post(at("/approval"), {"needs_approval": "on"})
+
+    assert answer.status == 400
+    assert answer.page.find(id="needs_approval-error").words.startswith("The first step does more than git pull")
+    assert not stored().needs_approval
+
+
 def test_a_push_waits_for_an_administrators_click(admin, plain_member, operator, project, at, repository, facts):
     assert admin.post(at("/approval"), {"needs_approval": "on"}).status == 302
     first = operator.pushed(project, repository.tip())

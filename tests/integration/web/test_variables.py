@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from deployer import project_secrets, projects, variables
-from deployer.models import AuditEvent
+from deployer.models import AuditEvent, Variable
 
 pytestmark = pytest.mark.usefixtures("nothing_of_all_projects")
 
@@ -191,6 +191,24 @@ def test_a_file_that_cannot_be_is_refused_at_its_field(admin, operator, make_pro
     assert answer.status == 400
     assert answer.page.find(id=f"{field}-error").words
     assert "squeamish" not in answer.text
+
+
+def test_a_secret_of_another_key_can_be_entered_anew_on_the_page(admin, operator, make_project):
+    project = make_project()
+    operator.set_variable(project, "API_KEY", "squeamish", secret=True)
+    operator.write_variables_into(project, ".env")
+    with operator.database.write() as connection:
+        sealed = b"with the key of another installation"
+        connection.execute(sa.update(Variable).where(Variable.project_id == project.id).values(secret_value=sealed))
+    path = f"/projects/{project.name}/variables"
+
+    answer = admin.get(path)
+
+    assert answer.status == 200
+    assert "cannot be decrypted with the present key file" in answer.text
+    given = {"variable_name": "API_KEY", "value": "ossifrage", "secret": "on"}
+    assert admin.post(path, given).status == 302
+    assert opened(operator, project) == {"API_KEY": "ossifrage"}
 
 
 def test_a_value_that_the_chosen_format_cannot_hold_is_refused_or_told_where_it_is_of_all_projects(
