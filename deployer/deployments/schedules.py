@@ -16,7 +16,7 @@ from deployer.deployments.lifecycle import NewDeployment
 from deployer.errors import InvalidInput, InvalidTransition, NotFound, QueueFull, as_sentence
 from deployer.models.base import table_of
 from deployer.models.deployment import QUEUED, Deployment, Trigger, reference
-from deployer.models.project import Project, Step
+from deployer.models.project import HAS_SOMETHING_TO_DO, Project
 from deployer.models.schedule import Schedule
 
 log = logging.getLogger("deployer.schedules")
@@ -35,7 +35,6 @@ NO_STEPS = "the project had no steps"
 _schedules = table_of(Schedule)
 _deployments = table_of(Deployment)
 _projects = table_of(Project)
-_steps = table_of(Step)
 
 
 def of_project(session: Session, project_id: str) -> Sequence[Schedule]:
@@ -207,7 +206,7 @@ def _reason_to_miss(connection: sa.Connection, row: Any, late: timedelta, max_qu
     )
     if waits is not None:
         return f"{reference(waits)}, of the time before, still waited"
-    if connection.scalar(sa.select(_steps.c.id).where(_steps.c.project_id == row.project_id).limit(1)) is None:
+    if not connection.scalar(sa.select(HAS_SOMETHING_TO_DO).where(_projects.c.id == row.project_id)):
         return NO_STEPS
     try:
         queue.require_room(connection, max_queued)

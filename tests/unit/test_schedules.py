@@ -159,6 +159,16 @@ def test_what_cannot_be_queued_is_missed_with_the_reason(operator, project, add,
     assert stored(nightly).missed_because == "the project had no steps"
 
 
+def test_releases_without_steps_are_something_to_deploy(operator, make_project, fire, time):
+    site = make_project(name="site", strategy="release", path="/srv/site")
+    operator.change(site, steps=[])
+    with operator.database.write_session() as session:
+        nightly = schedules.add(session, site.id, "0 3 * * *", "Europe/Berlin", "ada").id
+    time.now = NIGHT
+
+    assert fire(nightly) is not None
+
+
 def test_a_zone_that_this_host_does_not_know_any_more_ends_a_schedule_and_no_other(
     operator, write, add, stored, time
 ):
