@@ -179,6 +179,29 @@ def test_a_replay_neither_supersedes_what_waits_nor_is_superseded(hook, operator
     assert operator.status(replayed) is Status.QUEUED
 
 
+def test_a_replay_ends_no_running_push(hook, operator, project):
+    operator.change(project, cancel_running=True)
+    running = hook.push().deployment_id
+    with hook.installation.database.write() as connection:
+        claims.claim(connection, "runner", host_id=hook.installation.host_id)
+
+    hook.replay()
+
+    assert operator.deployment(running).cancel_requested_at is None
+
+
+def test_with_an_administrators_replay_goes_their_approval(hook, operator, project):
+    with hook.installation.database.write() as connection:
+        connection.execute(sa.update(Project).values(needs_approval=True))
+    pushed = hook.push().deployment_id
+
+    replayed = hook.replay().deployment_id
+
+    assert operator.deployment(pushed).approved_at is None
+    assert operator.deployment(replayed).approved_by == "ada"
+    hook.finish(replayed)  # It begins, though the push came first.
+
+
 def test_other_verdicts_hold_and_go_by_what_the_project_says_now(hook, operator, project):
     hook.push(ref="refs/heads/next")
     assert hook.replay().decision.reason.startswith("Branch next ignored")
