@@ -17,6 +17,7 @@ from deployer.hooks import Receiver
 from deployer.models import Delivery, DeliveryPayload, Project
 from deployer.models.delivery import Verdict
 from deployer.models.deployment import Status, Trigger
+from deployer.providers.base import Event, Push
 from deployer.security import keyfile, marks
 from deployer.security.marks import Mark
 from tests.support.forge import SHA, push, sign
@@ -237,6 +238,26 @@ def test_only_pushes_whose_payload_is_kept_are_replayed(hook, installation):
 
 def test_a_first_step_that_pulls_and_more_cannot_give_way_to_a_replayed_commit(hook, operator, project):
     hook.push()
+    operator.change(project, steps=["git pull origin main && npm ci"])
+
+    assert "cannot take its place" in why_not(hook)
+
+
+def test_the_same_holds_for_each_ref_that_a_delivery_tells_of(hook, installation, operator, project):
+    gone, main = (
+        {"ref": {"id": f"refs/heads/{name}"}, "toHash": sha, "type": kind}
+        for name, sha, kind in (("old", "0" * 40, "DELETE"), ("main", SHA, "UPDATE"))
+    )
+    with installation.database.write() as connection:
+        request = deliveries.Request(
+            project.id,
+            "bitbucket-server",
+            clock.now(),
+            event=Event("repo:refs_changed", push=Push("refs/heads/old")),
+            headers='{"X-Event-Key": "repo:refs_changed"}',
+            payload=payloads.pack(json.dumps({"changes": [gone, main]}).encode()),
+        )
+        deliveries.record(connection, [request], hook.max_queued)
     operator.change(project, steps=["git pull origin main && npm ci"])
 
     assert "cannot take its place" in why_not(hook)
