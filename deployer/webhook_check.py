@@ -14,13 +14,14 @@ import ssl
 import time
 import uuid
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from deployer import __version__, access, audit, outbound, project_secrets, webhook_answers
+from deployer import __version__, access, audit, clock, outbound, project_secrets, webhook_answers
 from deployer.audit import Actor
 from deployer.deployments import verdicts
 from deployer.errors import AddressRefused, GitError
@@ -98,8 +99,9 @@ def run(installation: Installation, to: Target, actor: Actor, *, deploys: bool) 
     body = json.dumps({marks.FIELD: mark, **push}).encode()
     headers = to.provider.sign(body, to.secrets.webhook_secret, guid)
     left_s = max(LEAST_S, LIMIT_S - (time.monotonic() - begun))
+    sent_at = clock.now()
     answered, took_s = send(to.url, body, headers, left_s)
-    found = _recorded(installation, to.project_id, guid)
+    found = _recorded(installation, to.project_id, guid, actor.name, sent_at)
     became = None
     if found:
         words = verdicts.in_words(found.verdict, found.reason)
@@ -190,10 +192,13 @@ class _Exchange:
             self._sock.close()
 
 
-def _recorded(installation: Installation, project_id: str, guid: str) -> Any:
+def _recorded(installation: Installation, project_id: str, guid: str, by: str, sent_at: datetime) -> Any:
+    """What was recorded of the delivery ``guid``; or of one that the same person sent since, by its mark: a proxy may
+    put an id of its own in the place of the delivery's."""
+    is_marked = sa.and_(Delivery.asked_by == by, Delivery.replay_of.is_(None), Delivery.received_at >= sent_at)
     with installation.database.read() as connection:
         wanted = sa.select(Delivery.id, Delivery.verdict, Delivery.reason).where(
-            Delivery.project_id == project_id, Delivery.guid == guid
+            Delivery.project_id == project_id, sa.or_(Delivery.guid == guid, is_marked)
         )
         return connection.execute(wanted.order_by(Delivery.received_at.desc()).limit(1)).first()
 

@@ -115,6 +115,9 @@ def record(connection: sa.Connection, requests: Sequence[Request], max_queued: i
             decision, pushes = verdicts.decide(_event(request), project.filters, auto_deploy=project.auto_deploy)
         is_news = decision.deploys and request.replay_of is None
         found_before = _found_before(connection, request, project, pushes[0]) if is_news else None
+        if found_before and len(pushes) > 1:
+            # The other refs are news for all that.
+            found_before, pushes = None, pushes[1:]
         if found_before:
             decision = _FOUND_BEFORE
         elif decision.deploys:
@@ -192,7 +195,7 @@ def _admit(
         return Decision(Verdict.DUPLICATE, verdicts.DUPLICATE)
     if not project.has_steps:
         return Decision(Verdict.IGNORED, verdicts.NO_STEPS)
-    if not all(room.take(None if is_replay else (request.project_id, _place(push))) for push in pushes):
+    if not room.take([None if is_replay else (request.project_id, _place(push)) for push in pushes]):
         return Decision(Verdict.REFUSED, verdicts.QUEUE_FULL)
     return Decision(Verdict.DEPLOYED, verdicts.TRIGGERED)
 
@@ -268,8 +271,11 @@ def _new_deployment(request: Request, push: Push) -> NewDeployment:
     )
     if request.replay_of is None:
         return new
-    # A certain commit by a person's wish: it goes back to an older one, too, as no push does.
-    return replace(new, trigger=Trigger.MANUAL, triggered_by=request.asked_by, delivery_guid=None)
+    # A certain commit by a person's wish: it goes back to an older one, too, as no push does. That person is an
+    # administrator: nobody else may replay.
+    by = request.asked_by or ""
+    approved = queue.approval(by, is_admin=True)
+    return replace(new, trigger=Trigger.MANUAL, triggered_by=by, delivery_guid=None, **approved)
 
 
 def _delivery_row(

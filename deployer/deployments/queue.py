@@ -32,27 +32,27 @@ _SELECT_QUEUED = sa.select(_deployments.c.project_id, _deployments.c.branch, _de
 
 
 class Room:
-    """Whether one more deployment may wait. A push that takes the place of a queued one needs no room."""
+    """Whether more deployments may wait. A push that takes the place of a queued one needs no room."""
 
     def __init__(self, connection: sa.Connection, max_queued: int) -> None:
         rows = connection.execute(_SELECT_QUEUED).all()
         self._free = max_queued - len(rows)
         self._pushes = {(project, branch) for project, branch, trigger in rows if trigger.follows_branch}
 
-    def take(self, place: tuple[str, str] | None) -> bool:
-        if place is not None and place in self._pushes:
-            return True
-        if self._free <= 0:
+    def take(self, places: Sequence[tuple[str, str] | None]) -> bool:
+        """Room for each of these, or for none of them: the project and branch of a push, None of anything else."""
+        pushes = {place for place in places if place is not None} - self._pushes
+        needed = len(pushes) + sum(place is None for place in places)
+        if needed > max(self._free, 0):
             return False
-        self._free -= 1
-        if place is not None:
-            self._pushes.add(place)
+        self._free -= needed
+        self._pushes |= pushes
         return True
 
 
 def require_room(connection: sa.Connection, max_queued: int) -> None:
     """Raises QueueFull where what a person asks for cannot wait any more."""
-    if not Room(connection, max_queued).take(None):
+    if not Room(connection, max_queued).take([None]):
         raise QueueFull(verdicts.QUEUE_FULL)
 
 
@@ -138,7 +138,7 @@ def take_in(connection: sa.Connection, found: NewDeployment, max_queued: int) ->
 
     What runs is never ended for it: whether the commit asks for no deployment is seen only when it has been fetched.
     """
-    if not Room(connection, max_queued).take((found.project_id, found.branch)):
+    if not Room(connection, max_queued).take([(found.project_id, found.branch)]):
         return False
     lifecycle.enqueue(connection, [found])
     return True
@@ -147,7 +147,8 @@ def take_in(connection: sa.Connection, found: NewDeployment, max_queued: int) ->
 def cancel_running(connection: sa.Connection, new: Sequence[NewDeployment]) -> None:
     """Where the project says so, a push also ends the running push of its branch (never a manual run), unless it is
     held back itself: then what runs is left alone."""
-    for project_id, branch in {(one.project_id, one.branch) for one in waiting.allowed(connection, new)}:
+    pushes = [one for one in new if one.trigger.follows_branch]
+    for project_id, branch in {(one.project_id, one.branch) for one in waiting.allowed(connection, pushes)}:
         running = connection.scalars(
             sa.select(_deployments.c.id).where(
                 _deployments.c.project_id == project_id,

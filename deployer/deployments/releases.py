@@ -284,3 +284,8 @@ def words_of(connection: sa.Connection, deployment_id: str) -> dict[str, Any]:
         .first()
     )
     return dict(row) if row else {}
+
+
+def branch_of(connection: sa.Connection, release: Release) -> str | None:
+    """The branch, or the full ref of the tag, that it was built of; None where that is not known any more."""
+    return connection.scalar(sa.select(_deployments.c.branch).where(_deployments.c.id == release.deployment_id))

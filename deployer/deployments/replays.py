@@ -47,9 +47,9 @@ def prepare(session: Session, delivery: Delivery, by: str) -> Request:
         event = _parsed(session, delivery, payloads.unpack(payload.packed))
     except PayloadInvalid as error:
         raise InvalidInput({FIELD: f"Its payload cannot be read any more: {error}"}) from error
-    if event.push and event.push.sha:
+    for sha in {push.sha for push in event.pushes if push.sha}:
         try:
-            queue.refuse_commit(session.connection(), delivery.project_id, event.push.sha)
+            queue.refuse_commit(session.connection(), delivery.project_id, sha)
         except InvalidInput as error:
             raise InvalidInput({FIELD: "; ".join(error.fields.values())}) from error
     return Request(

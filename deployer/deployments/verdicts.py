@@ -76,7 +76,9 @@ def _decide(push: Push, filters: Filters, *, auto_deploy: bool) -> Decision:
     else:
         return _ignored(f"Ref {push.ref or 'without a name'} ignored: it is not a branch")
     is_by_pattern = name != filters.branch or push.tag is not None
-    if is_by_pattern and (git.branch_problem(name) or name.startswith("refs/")):
+    # A deployment has the full ref of a tag.
+    is_none = git.branch_problem(name) or name.startswith("refs/") or (push.tag and git.branch_problem(push.ref))
+    if is_by_pattern and is_none:
         return _ignored(f"{kind} {name} ignored: Deployer deploys nothing of such a name")
     if push.is_deleted:
         return _ignored(f"{kind} {name} was deleted: nothing to deploy")

@@ -10,7 +10,7 @@ from deployer.config import Config
 from deployer.errors import ExecutorError
 from deployer.executors.base import Run
 from deployer.installation import DataDir
-from deployer.models.deployment import Command, CommandKind, Deployment
+from deployer.models.deployment import Command, CommandKind, Deployment, tag_of
 from deployer.project_secrets import ProjectSecrets
 from deployer.runner.places import Places
 from deployer.runner.plan import pulls_itself
@@ -155,18 +155,20 @@ class Inputs:
         )
 
     def _facts(self, command: Command) -> dict[str, str]:
-        """Read anew for each command: the commit is known only after the fetch, and on the way back it is that of the
-        former release."""
+        """Read anew for each command: the commit is known only after the fetch, and where a release is gone back to,
+        it is of what that was made of."""
         deployment = self._deployment
-        went_back = self._releasing.gone_back_to(command)
-        sha, author = went_back or (deployment.commit_sha, deployment.author_name)
-        release = self._releasing.former_name if went_back else self._releasing.name
-        of_tag = {"DEPLOY_TAG": deployment.tag} if deployment.tag else {}
+        sha, author = deployment.commit_sha, deployment.author_name
+        branch, release = deployment.branch, self._releasing.name
+        if back := self._releasing.gone_back_to(command):
+            sha, author, branch, release = back.release.commit_sha, back.author, back.branch, back.release.name
+        tag = tag_of(branch)
+        of_tag = {"DEPLOY_TAG": tag} if tag else {}
         return of_tag | {
             "DEPLOY_ID": deployment.id,
             "DEPLOY_REF": deployment.ref,
             "DEPLOY_PROJECT": self._project.name,
-            "DEPLOY_BRANCH": "" if deployment.tag else deployment.branch,
+            "DEPLOY_BRANCH": "" if tag else branch,
             "DEPLOY_SHA": sha or "",
             "DEPLOY_AUTHOR": author or "",
             "DEPLOY_TRIGGER": str(deployment.trigger),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -40,6 +41,15 @@ RELEASING = {
 log = logging.getLogger("deployer.runner")
 
 Write = Callable[[sa.Connection], None]
+
+
+@dataclass(frozen=True)
+class GoneBackTo:
+    """A release that was there before; ``branch`` as a deployment has it, and who wrote the commit."""
+
+    release: Release
+    branch: str
+    author: str | None
 
 
 class Releasing:
@@ -124,15 +134,17 @@ class Releasing:
             return f"{self._root}/releases/{self.name}"
         return f"{self._root}/current"
 
-    def gone_back_to(self, command: Command) -> tuple[str, str | None] | None:
-        """For a step that activates the former release on the way back: that one's commit, and who wrote it."""
-        if command.phase is not Phase.ACTIVATE or self.former is None or self.current is None:
-            return None
-        if self.former.id != self.current.id:
+    def gone_back_to(self, command: Command) -> GoneBackTo | None:
+        """For a step, or the health check, of a release that another deployment made: what that one was of."""
+        release = self.release if self._deployment.trigger is Trigger.ROLLBACK else None
+        if command.phase is Phase.ACTIVATE and self.former and self.current and self.former.id == self.current.id:
+            release = self.former
+        if release is None or command.kind not in (CommandKind.STEP, CommandKind.HEALTH):
             return None
         with self._database.read() as connection:
-            words = releases.words_of(connection, self.former.deployment_id)
-        return self.former.commit_sha, words.get("author_name")
+            words = releases.words_of(connection, release.deployment_id)
+            branch = releases.branch_of(connection, release)
+        return GoneBackTo(release, branch or self._project.branch, words.get("author_name"))
 
     def run_of(self, command: Command) -> tuple[str, dict[str, str]]:
         """The script of one of the commands about releases, and what it needs."""

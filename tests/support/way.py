@@ -23,6 +23,7 @@ http {{
         listen 127.0.0.1:{tls_port} ssl;
         ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
         location /through/ {{ proxy_pass http://{bind}/; }}
+        location /naming/ {{ proxy_set_header X-Request-Id $request_id; proxy_pass http://{bind}/; }}
         location /small/ {{ client_max_body_size 10; proxy_pass http://{bind}/; }}
         location /rewriting/ {{ proxy_set_body "$request_body "; proxy_pass http://{bind}/; }}
         location /garbling/ {{

@@ -232,6 +232,18 @@ def test_a_refused_push_is_taken_when_it_comes_again_and_there_is_room(installat
     assert reasons(sender.push(SHAS[0], guid="guid")) == [verdicts.TRIGGERED]
 
 
+def test_a_delivery_of_several_refs_that_is_refused_takes_no_room(installation, operator, sender, project):
+    operator.change_pushes(project, branch_patterns="*")
+    sender.max_queued = 1
+    first, second = (Push(ref=f"refs/heads/{name}", branch=name, sha=SHAS[0]) for name in ("dev", "main"))
+    both = sender.request(event=Event("repo:push", push=first, more=(second,)))
+
+    answers = sender.send(both, sender.request(event=Event("push", push=first)), sender.request(event=both.event))
+
+    assert reasons(answers) == [verdicts.QUEUE_FULL, verdicts.TRIGGERED, verdicts.QUEUE_FULL]
+    assert [one.branch for one in operator.deployments()] == ["dev"]
+
+
 def test_a_running_deployment_takes_no_room(installation, sender):
     sender.max_queued = 1
     sender.push(SHAS[0])

@@ -66,6 +66,14 @@ class Lookout:
         with self.database.write() as connection:
             return deliveries.record(connection, [request], self.max_queued)[0]
 
+    def deliver_all(self, *pushes):
+        """One delivery of several refs; what it was answered with."""
+        request = deliveries.Request(
+            self.project.id, "bitbucket", clock.now(), event=Event("repo:push", push=pushes[0], more=pushes[1:])
+        )
+        with self.database.write() as connection:
+            return deliveries.record(connection, [request], self.max_queued)[0]
+
     def waiting(self):
         return [one for one in self.operator.deployments() if one.status == "queued"]
 
@@ -388,6 +396,18 @@ def test_the_same_once_it_has_succeeded(lookout):
 
     assert lookout.deliver(B).decision.reason == verdicts.FOUND_BEFORE
     assert lookout.waiting() == []
+
+
+def test_what_else_the_delivery_of_a_found_commit_tells_of_is_deployed(lookout):
+    found(lookout)
+    lookout.set(tag_patterns="v*")
+    branch = Push(ref="refs/heads/main", branch="main", sha=B)
+    tag = Push(ref="refs/tags/v1", tag="v1", sha=B)
+
+    answer = lookout.deliver_all(branch, tag)
+
+    assert answer.decision.verdict is Verdict.DEPLOYED
+    assert [(one.id, one.branch) for one in lookout.waiting()] == [(answer.deployment_id, "refs/tags/v1")]
 
 
 def test_the_delivery_of_a_commit_that_was_found_and_waits_takes_its_place(lookout, operator):

@@ -17,6 +17,7 @@ from deployer.hooks import Receiver
 from deployer.models import Delivery, DeliveryPayload, Project
 from deployer.models.delivery import Verdict
 from deployer.models.deployment import Status, Trigger
+from deployer.providers.base import Event, Push
 from deployer.security import keyfile, marks
 from deployer.security.marks import Mark
 from tests.support.forge import SHA, push, sign
@@ -179,6 +180,29 @@ def test_a_replay_neither_supersedes_what_waits_nor_is_superseded(hook, operator
     assert operator.status(replayed) is Status.QUEUED
 
 
+def test_a_replay_ends_no_running_push(hook, operator, project):
+    operator.change(project, cancel_running=True)
+    running = hook.push().deployment_id
+    with hook.installation.database.write() as connection:
+        claims.claim(connection, "runner", host_id=hook.installation.host_id)
+
+    hook.replay()
+
+    assert operator.deployment(running).cancel_requested_at is None
+
+
+def test_with_an_administrators_replay_goes_their_approval(hook, operator, project):
+    with hook.installation.database.write() as connection:
+        connection.execute(sa.update(Project).values(needs_approval=True))
+    pushed = hook.push().deployment_id
+
+    replayed = hook.replay().deployment_id
+
+    assert operator.deployment(pushed).approved_at is None
+    assert operator.deployment(replayed).approved_by == "ada"
+    hook.finish(replayed)  # It begins, though the push came first.
+
+
 def test_other_verdicts_hold_and_go_by_what_the_project_says_now(hook, operator, project):
     hook.push(ref="refs/heads/next")
     assert hook.replay().decision.reason.startswith("Branch next ignored")
@@ -214,6 +238,26 @@ def test_only_pushes_whose_payload_is_kept_are_replayed(hook, installation):
 
 def test_a_first_step_that_pulls_and_more_cannot_give_way_to_a_replayed_commit(hook, operator, project):
     hook.push()
+    operator.change(project, steps=["git pull origin main && npm ci"])
+
+    assert "cannot take its place" in why_not(hook)
+
+
+def test_the_same_holds_for_each_ref_that_a_delivery_tells_of(hook, installation, operator, project):
+    gone, main = (
+        {"ref": {"id": f"refs/heads/{name}"}, "toHash": sha, "type": kind}
+        for name, sha, kind in (("old", "0" * 40, "DELETE"), ("main", SHA, "UPDATE"))
+    )
+    with installation.database.write() as connection:
+        request = deliveries.Request(
+            project.id,
+            "bitbucket-server",
+            clock.now(),
+            event=Event("repo:refs_changed", push=Push("refs/heads/old")),
+            headers='{"X-Event-Key": "repo:refs_changed"}',
+            payload=payloads.pack(json.dumps({"changes": [gone, main]}).encode()),
+        )
+        deliveries.record(connection, [request], hook.max_queued)
     operator.change(project, steps=["git pull origin main && npm ci"])
 
     assert "cannot take its place" in why_not(hook)

@@ -124,6 +124,11 @@ def test_a_name_that_git_or_deployer_may_take_for_another_deploys_nothing(name):
         assert "deploys nothing of such a name" in reason(event, **filters)
 
 
+def test_a_tags_full_ref_fits_into_a_deployment():
+    assert reason(tag("v" * 240), tags="*") == TRIGGERED
+    assert "deploys nothing of such a name" in reason(tag("v" * 246), tags="*")
+
+
 def test_paths_and_markers_hold_no_tag_back():
     event = tag("v1", message="chore: release [skip deploy]", paths=("docs/a.md",))
 

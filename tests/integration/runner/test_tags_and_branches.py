@@ -172,6 +172,25 @@ def test_a_release_is_made_of_a_tag(operator, repository, project, runner, tmp_p
     assert operator.step_output(deployment.id, 1) == b"tagged\n"
 
 
+def test_a_step_that_activates_an_earlier_release_is_told_of_its_tag(operator, repository, project, runner, tmp_path):
+    tell = 'echo "$DEPLOY_RELEASE branch=$DEPLOY_BRANCH tag=${DEPLOY_TAG-}" >> ../../told'
+    activates = [StepInput(tell, phase=Phase.ACTIVATE), StepInput("[ ! -e bad ]", phase=Phase.ACTIVATE)]
+    app = project(*activates, strategy="release", path=str(tmp_path / "a"))
+    first = repository.commit()
+    assert operator.wait_for_end(operator.pushed(app, first)).status == "success"
+    repository.git("tag", "v1.0", first)
+    assert operator.wait_for_end(operator.pushed(app, first, ref="refs/tags/v1.0")).status == "success"
+
+    assert operator.wait_for_end(operator.pushed(app, repository.commit(bad="yes\n"))).status == "failed"
+    assert operator.wait_for_end(operator.roll_back(app, 1)).status == "success"
+    assert operator.wait_for_end(operator.roll_back(app, 2)).status == "success"
+
+    lines = (tmp_path / "a" / "told").read_text().splitlines()
+    told = [line.partition("-")[0] + line[line.index(" ") :] for line in lines]
+    main, tag = "branch=main tag=", "branch= tag=v1.0"
+    assert told == [f"1 {main}", f"2 {tag}", f"3 {main}", f"2 {tag}", f"1 {main}", f"2 {tag}"]
+
+
 def test_a_way_back_takes_the_place_of_what_waits_whatever_its_branch(
     operator, repository, project, make_runner, tmp_path
 ):

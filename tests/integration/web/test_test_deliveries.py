@@ -79,6 +79,17 @@ def test_with_the_tick_it_is_a_push_that_is_deployed(send, way, hook, operator, 
     assert (made.status, made.trigger, made.commit_sha) == ("success", "push", repository.tip())
 
 
+def test_one_that_a_proxy_names_otherwise_is_found_nevertheless(send, way, hook, operator, project):
+    """Bitbucket Server's header for a delivery's id is one that proxies set themselves."""
+    operator.change_pushes(project, provider="bitbucket-server")
+
+    outcome = send(way.url("naming", hook))
+
+    assert outcome.said.is_well
+    (row,) = deliveries(operator, project)
+    assert (row.id, row.verdict) == (outcome.delivery_id, "test")
+
+
 def test_it_is_in_the_audit_log(send, way, hook, operator, project):
     send(way.url("through", hook), deploys=True)
 
