@@ -32,6 +32,17 @@ def test_the_page_says_how_the_chosen_provider_is_connected(admin, operator, pro
             assert provider.instructions.then in panel
 
 
+def test_pages_of_a_project_of_another_forge_say_nothing_of_github(admin, operator, project):
+    operator.change_pushes(project, provider="gitlab")
+    admin.post(f"/projects/{project.name}/deploy-key", {})
+
+    shown, deliveries = (admin.get(f"/projects/{project.name}{more}").page for more in ("", "/deliveries"))
+
+    assert "GitHub" not in shown.find(id="access").words
+    assert "Paste it at GitLab" in shown.find(id="access").words
+    assert "a ping" not in deliveries.find("section", class_="empty").words
+
+
 def test_what_is_entered_is_kept_and_shown_again(admin, project, settings):
     form = {
         "provider": "generic",
