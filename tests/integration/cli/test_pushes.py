@@ -47,5 +47,5 @@ def test_a_secret_made_elsewhere_is_read_from_standard_input(shell, operator):
     shell("project", "secret", "app", given="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
 
     with operator.database.write_session() as session:
-        found = project_secrets.open_secrets(projects.find(session, "app"), operator.installation.vault)
+        found = project_secrets.open_secrets(projects.find(session, "app"), [], operator.installation.vault)
     assert found.webhook_secret == b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -43,7 +43,10 @@ def test_each_delivery_says_what_became_of_it_and_why(forge, page_of):
     assert rows(page_of()) == [
         ("unverified", "Refused: the signature is missing or does not match the project's webhook secret."),
         ("refused", "The body is not a JSON object."),
-        ("ignored", "Nothing was deployed: the commit message asks for that with [skip deploy]."),
+        (
+            "ignored",
+            "Nothing was deployed: the commit message asks for that, with one of the project's skip markers.",
+        ),
         ("ignored", "Branch next ignored: this project deploys the branch main."),
         ("duplicate", "This delivery came before and was dealt with, so it was not run again."),
         ("deployed", "It led to a deployment."),

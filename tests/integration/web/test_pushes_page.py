@@ -103,7 +103,7 @@ def test_a_secret_made_elsewhere_is_taken(admin, operator, project):
 
     assert answer.status == 302
     with operator.database.write_session() as session:
-        found = project_secrets.open_secrets(projects.find(session, project.id), operator.installation.vault)
+        found = project_secrets.open_secrets(projects.find(session, project.id), [], operator.installation.vault)
     assert found.webhook_secret == b"a-secret-of-the-forge"
 
 
