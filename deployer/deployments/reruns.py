@@ -59,8 +59,8 @@ def after_interruption(connection: sa.Connection, deployment_id: str) -> tuple[s
         return "; not run again, since a newer deployment waits", None
     if _in_a_row(connection, deployment_id) >= MOST_IN_A_ROW:
         return f"; not run again, since it was by itself {MOST_IN_A_ROW} times in a row", None
-    # A first step that pulls and does more cannot give way to a certain commit, and brings the newest.
-    is_certain = _gives_way(connection, old.project_id)
+    # A first step that pulls and does more cannot give way to a certain commit, and brings the newest of one branch.
+    is_certain = old.branch != old.project_branch or _gives_way(connection, old.project_id)
     rerun = Rerun(
         project_id=old.project_id,
         branch=old.branch,

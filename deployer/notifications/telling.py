@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from deployer import clock
 from deployer.models.base import table_of
-from deployer.models.deployment import Deployment, Status, Trigger
+from deployer.models.deployment import CommandKind, Deployment, Status, Trigger
 from deployer.models.notification import Notification, Occasion
 from deployer.models.release import Release
 from deployer.notifications.message import WORDS, Redact, one_line, shortened, shown
@@ -92,13 +92,22 @@ def of(connection: sa.Connection, notification: Notification, redact: Redact, pu
         queued_at=deployment.queued_at,
         triggered_by=who or None,
         release=release,
-        sha=deployment.sha,
+        sha=_sha(deployment),
         commit_message=shortened(shown(deployment.commit_message, redact).strip(), MAX_TEXT),
         author=shortened(one_line(shown(deployment.author_name, redact)), MAX_LINE),
         cause="" if has_begun_only else shortened(shown(deployment.cause, redact).strip(), MAX_TEXT),
         started_at=deployment.started_at,
         finished_at=None if has_begun_only else deployment.finished_at,
     )
+
+
+def _sha(deployment: Deployment) -> str | None:
+    """The commit. Of a tag it is known after the fetch: what the forge named may be the annotated tag itself."""
+    if deployment.tag is None:
+        return deployment.sha
+    has_fetched = any(one.kind is CommandKind.FETCH and one.status is Status.SUCCESS for one in deployment.commands)
+    goes_on = any(one.kind is not CommandKind.FETCH and one.started_at for one in deployment.commands)
+    return deployment.sha if goes_on or (has_fetched and deployment.status.is_final) else None
 
 
 def _release(connection: sa.Connection, release_id: str | None) -> str | None:

@@ -253,6 +253,19 @@ def test_a_running_deployment_takes_no_room(installation, sender):
     assert reasons(sender.push(SHAS[1])) == [verdicts.TRIGGERED]
 
 
+def test_what_runs_again_by_itself_of_a_tag_is_its_commit_whatever_the_steps_are_now(operator, sender, project, end):
+    """A first step that pulls and more cannot give way to it, nor be run in its place: the runner says so."""
+    operator.change_pushes(project, tag_patterns="v*")
+    tag = Push(ref="refs/tags/v1", tag="v1", sha=SHAS[0])
+    sender.send(sender.request(event=Event("push", push=tag)))
+    operator.change(project, steps=["git pull origin main && make"], rerun_interrupted=True)
+
+    end(Status.INTERRUPTED)
+
+    again = operator.deployments()[-1]
+    assert (again.trigger, again.branch, again.commit_sha) == ("retry", "refs/tags/v1", SHAS[0])
+
+
 # Projects that have changed meanwhile ---------------------------------------------------------------------------
 
 

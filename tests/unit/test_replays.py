@@ -18,9 +18,11 @@ from deployer.models import Delivery, DeliveryPayload, Project
 from deployer.models.delivery import Verdict
 from deployer.models.deployment import Status, Trigger
 from deployer.providers.base import Event, Push
+from deployer.providers.known import PROVIDERS
 from deployer.security import keyfile, marks
 from deployer.security.marks import Mark
 from tests.support.forge import SHA, push, sign
+from tests.support.payloads import GENERIC, Recorded, recorded
 
 
 class Hook:
@@ -32,6 +34,17 @@ class Hook:
         self.secret = project_secrets.open_secrets(project, [], installation.vault).webhook_secret
         self.receiver = Receiver(installation)
         self.max_queued = installation.config.runner.max_queued
+
+    def receive_of(self, one: Recorded):
+        """The same of another provider's delivery."""
+        names = {name: name.upper().replace("-", "_") for name in one.headers}
+        environ = {"REQUEST_METHOD": "POST", "PATH_INFO": f"/webhook/{self.project.id}"}
+        environ |= {
+            name if name == "CONTENT_TYPE" else f"HTTP_{name}": one.headers[header] for header, name in names.items()
+        }
+        environ |= {"CONTENT_LENGTH": str(len(one.raw)), "wsgi.input": io.BytesIO(one.raw)}
+        (answer,) = self.receiver.receive([environ])
+        return answer
 
     def receive(self, body: bytes, *, signature: str | None = None, event: str = "push", guid: str = "one"):
         environ = {
@@ -154,6 +167,24 @@ def test_a_replay_deploys_the_commit_again_and_says_of_what_and_by_whom(hook, op
         original.commit_sha,
         original.headers,
     )
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_what_any_provider_sent_is_read_again_as_it_was(hook, operator, project, name):
+    given = {f"hook_{field}": getattr(GENERIC, field) for field in ("header", "prefix", "ref", "commit")}
+    operator.change_pushes(project, provider=name, tag_patterns="v*", **(given if name == "generic" else {}))
+    case = "several" if name.startswith("bitbucket") else "tag"
+    assert hook.receive_of(recorded(name, case, hook.secret)).text == "Deployment triggered"
+    original = hook.last()
+
+    replayed = hook.replay()
+
+    again = hook.last()
+    assert (again.id, again.replay_of) == (replayed.delivery_id, original.id)
+    for field in ("provider", "event", "ref", "commit_sha", "repository", "verdict", "headers"):
+        assert getattr(again, field) == getattr(original, field)
+    branches = [one.branch for one in operator.deployments()]
+    assert branches[len(branches) // 2 :] == branches[: len(branches) // 2]
 
 
 def test_a_replay_can_itself_be_replayed(hook):

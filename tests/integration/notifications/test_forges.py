@@ -12,7 +12,7 @@ from deployer import clock
 from deployer.deployments import command_lifecycle, lifecycle
 from deployer.deployments.command_lifecycle import PlannedCommand
 from deployer.errors import ChannelError
-from deployer.models.deployment import CommandKind, Status
+from deployer.models.deployment import Command, CommandKind, Status
 from deployer.notifications import sending
 from tests.integration.notifications.conftest import MINE, SHA
 
@@ -273,6 +273,24 @@ def test_a_commit_that_is_not_known_yet_is_waited_for(
     assert outbox.row.next_attempt_at - clock.now() <= timedelta(seconds=5)
     with installation.database.write() as connection:
         lifecycle.record_commit(connection, deployment_id, MINE, commit_sha=SHA)
+    outbox.is_due()
+    outbox.send(channel)
+    assert states(listener) == ["pending"]
+
+
+def test_an_annotated_tag_is_not_taken_for_a_commit(listener, make_forge, life, outbox, project, operator):
+    """Until the fetch the commit on record may be the tag itself, of which no forge takes a status."""
+    channel = make_forge(project=project)
+    deployment_id = life.begin(project, branch="refs/tags/v1.0", is_fetched=False)
+
+    outbox.send(channel)
+
+    assert (outbox.row.status, outbox.row.attempts, listener.requests) == ("pending", 0, [])
+    with operator.database.write_session() as session:
+        for position, kind in enumerate((CommandKind.FETCH, CommandKind.CHECKOUT)):
+            facts = {"position": position, "kind": kind, "name": kind, "line": kind, "timeout_s": 9, "nonce": ""}
+            began = {"status": Status.RUNNING, "started_at": clock.now()}
+            session.add(Command(id=clock.new_id(), deployment_id=deployment_id, **facts, **began))
     outbox.is_due()
     outbox.send(channel)
     assert states(listener) == ["pending"]
