@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from deployer import sqlite
@@ -69,6 +69,16 @@ class Database:
         """A snapshot to read from."""
         with self.engine.connect() as connection:
             yield connection
+
+    def ask(self, question: Callable[[sa.Connection], T]) -> T:
+        """The answer to a question that is asked again, once, on a connection of its own where the first was lost:
+        PostgreSQL ends one that stands still in the middle of a transaction, as that of a stopped process does."""
+        try:
+            with self.read() as connection:
+                return question(connection)
+        except (OperationalError, InternalError, InterfaceError):
+            with self.read() as connection:
+                return question(connection)
 
     def words(self, error: BaseException) -> str:
         """What keeps the database from taking a write, and what to do: a sentence without the words of its driver,

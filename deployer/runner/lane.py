@@ -111,8 +111,10 @@ class Lane(threading.Thread):
         if not self._looks_back:
             return None
         self._looks_back = False
-        with self._database.read() as connection:
-            left = claims.running_of(connection, self._runner_id, self._server_id, self._installation.host_id)
+        host_id = self._installation.host_id
+        left = self._database.ask(
+            lambda connection: claims.running_of(connection, self._runner_id, self._server_id, host_id)
+        )
         # Its project was moved to this server at the very moment at which another lane began it.
         left = [one for one in left if one not in self._at_work]
         if len(left) > 1:
@@ -121,9 +123,8 @@ class Lane(threading.Thread):
 
     def _claim(self) -> str | None:
         host_id = self._installation.host_id
-        with self._database.read() as connection:
-            if claims.next_in_queue(connection, self._server_id, host_id) is None:
-                return None
+        if self._database.ask(lambda connection: claims.next_in_queue(connection, self._server_id, host_id)) is None:
+            return None
 
         def claim() -> str | None:
             try:

@@ -127,8 +127,7 @@ class Runner:
             return reading.servers_given_up(connection, clock.now() - GIVEN_UP_WITHIN)
 
     def _in_need(self) -> list[str]:
-        with self._database.read() as connection:
-            return claims.servers_with_work(connection, self._id)
+        return self._database.ask(lambda connection: claims.servers_with_work(connection, self._id))
 
 
 @contextlib.contextmanager

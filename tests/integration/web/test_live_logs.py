@@ -183,9 +183,11 @@ def chatter(crowded, repository):
 
 def test_a_viewer_too_many_is_asked_to_come_later_and_gets_the_place_of_one_who_left(crowded, chatter):
     member = logged_in(crowded)
+    stream = f"/deployments/{chatter}/stream"
+    wait_until(lambda: member.request("HEAD", stream).status == 200, "the places of those who watched before")
     # A question for the head alone holds no place.
     for _ in range(3):
-        assert member.request("HEAD", f"/deployments/{chatter}/stream").status == 200
+        assert member.request("HEAD", stream).status == 200
     first, second = Viewer(member, chatter), Viewer(member, chatter)
     refused = member.get(f"/deployments/{chatter}/stream")
     assert (refused.status, refused.json["success"]) == (503, False)
