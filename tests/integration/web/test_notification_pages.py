@@ -46,7 +46,10 @@ def stored(operator):
     return read
 
 
-def test_a_project_without_channels_says_what_they_are_for(admin, project):
+def test_a_project_without_channels_says_what_they_are_for(admin, operator, project):
+    with operator.database.write() as connection:
+        connection.execute(sa.delete(Channel).where(Channel.project_id.is_(None)))
+
     page = admin.get(f"/projects/{project.name}/notifications")
 
     assert "A channel tells a chat, a webhook or the commit" in page.text
