@@ -126,18 +126,14 @@ def _claimed(connection: sa.Connection, deployment_id: str, runner_id: str) -> A
 
 
 def find(connection: sa.Connection, release_id: str | None) -> Release | None:
-    row = connection.execute(sa.select(_releases).where(_releases.c.id == release_id)).mappings().first()
-    return Release(**row) if row else None
+    return _first(connection, sa.select(_releases).where(_releases.c.id == release_id))
 
 
 def named(connection: sa.Connection, project_id: str, name: str) -> Release | None:
     """The one whose directory has that name; None where it is none of the project's."""
     if not release_dir.NAME.match(name) or len(name) > MAX_NAME:
         return None
-    found = connection.execute(
-        sa.select(_releases).where(_of(project_id), _releases.c.number == int(name.partition("-")[0]))
-    ).first()
-    release = Release(**found._mapping) if found else None
+    release = _numbered(connection, project_id, int(name.partition("-")[0]))
     return release if release and release.name == name else None
 
 
@@ -175,7 +171,8 @@ def former(connection: sa.Connection, project_id: str) -> Release | None:
     before = find(connection, connection.scalar(sa.select(_deployments.c.former_release_id).where(built_by)))
     if before and before.activated_at is not None:
         return before
-    row = connection.execute(
+    return _first(
+        connection,
         sa.select(_releases)
         .where(
             _of(project_id),
@@ -183,9 +180,17 @@ def former(connection: sa.Connection, project_id: str) -> Release | None:
             _releases.c.number < (live.number if live else 0),
         )
         .order_by(_releases.c.number.desc())
-        .limit(1)
-    ).first()
-    return Release(**row._mapping) if row else None
+        .limit(1),
+    )
+
+
+def _numbered(connection: sa.Connection, project_id: str, number: int) -> Release | None:
+    return _first(connection, sa.select(_releases).where(_of(project_id), _releases.c.number == number))
+
+
+def _first(connection: sa.Connection, wanted: sa.Select[Any]) -> Release | None:
+    row = connection.execute(wanted).mappings().first()
+    return Release(**row) if row else None
 
 
 def _of(project_id: str) -> sa.ColumnElement[bool]:
@@ -244,14 +249,9 @@ def _wanted(connection: sa.Connection, project_id: str, name: str, number: int |
                 hint="Deploy an earlier commit, or name a release.",
             )
         return release
-    row = (
-        connection.execute(sa.select(_releases).where(_of(project_id), _releases.c.number == number))
-        .mappings()
-        .first()
-    )
-    if row is None:
+    release = _numbered(connection, project_id, number)
+    if release is None:
         raise NotFound(f"The project {name} has no release {number}.")
-    release = Release(**row)
     if release.activated_at is None:
         raise InvalidTransition(f"The release {release.name} was never live.", hint="Choose one that was.")
     live = current(connection, project_id)
