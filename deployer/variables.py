@@ -40,10 +40,6 @@ class Given:
         return self.variable.project_id is None
 
 
-def scope_name(project: Project | None) -> str:
-    return project.name if project else ALL_PROJECTS
-
-
 def place(project_id: str | None, name: str) -> str:
     """Where a secret variable is stored, as the vault binds it: that of one scope does not open in another."""
     return f"project:{project_id}:variable:{name}" if project_id else f"all-projects:variable:{name}"
