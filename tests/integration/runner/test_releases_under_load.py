@@ -110,6 +110,7 @@ def test_no_request_fails_or_is_torn_while_releases_and_rollbacks_happen(
                 for wanted in (number, number + 1, number):
                     assert operator.wait_for_end(operator.roll_back(project, wanted)).status == "success"
 
+    print(f"{sum(load.answers.values()):,} answers of {len(load.answers)} releases, {len(load.wrong)} of them wrong")
     assert not load.wrong, load.wrong[:5]
     assert len(load.answers) > RELEASES, load.answers
     assert len(operator.deployments()) == 1 + 4 * RELEASES
